@@ -1,0 +1,44 @@
+//! Content on its way: what is read from a source or a disk, in segments.
+//!
+//! A segment is either bytes or a run of zeros that nobody had to read, because it is a hole of a
+//! sparse file. So 200 GB of hole cost no buffer, no read and no room; they are only hashed.
+
+use std::io;
+
+/// How much is read and written at once: large enough that system calls do not count, small
+/// enough to stay in the processor's cache.
+pub const BUFFER_BYTES: usize = 1 << 20;
+
+/// The next part of a content, in order and without gaps.
+#[derive(Debug)]
+pub enum Segment<'a> {
+    /// Bytes that were read.
+    Data(&'a [u8]),
+    /// So many zero bytes, from a hole.
+    Zeros(u64),
+}
+
+/// A content that can be read once, from the beginning to the end.
+pub trait Content {
+    /// The next segment, or `None` at the end.
+    fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>>;
+}
+
+/// A content held in memory.
+#[derive(Debug)]
+pub struct InMemory<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> InMemory<'a> {
+    /// Reads `bytes` once.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        InMemory { rest: Some(bytes) }
+    }
+}
+
+impl Content for InMemory<'_> {
+    fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>> {
+        Ok(self.rest.take().filter(|bytes| !bytes.is_empty()).map(Segment::Data))
+    }
+}

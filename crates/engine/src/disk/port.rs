@@ -1,0 +1,225 @@
+//! The disk port: what a visit may ask of one connected disk, and the laws an implementation keeps.
+//!
+//! Nothing here says that an object is a plain file in a local folder, so that an encrypted disk,
+//! a bucket or an object in parts can come later behind the same calls (DESIGN 4).
+
+use std::io;
+use std::path::PathBuf;
+
+use distbackup_core::model::{Bytes, DiskUuid, ObjectId, SetUuid};
+
+use crate::content::Content;
+
+/// Counter and random number that the last writing visit left on a disk (N5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskStamp {
+    /// Grows by one with every visit that writes.
+    pub counter: u64,
+    /// Tells apart two histories with the same counter: a clone in use beside its original.
+    pub random: u64,
+}
+
+/// What `distbackup-disk.json` says. Keys that we do not know are kept as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    /// Which disk.
+    pub uuid: DiskUuid,
+    /// Its name, as a hint for people; the catalog's name counts.
+    pub name: String,
+    /// Which set; `None` on a disk of distbackup 1.x.
+    pub set: Option<SetUuid>,
+    /// Version of the layout; 1 for disks of distbackup 1.x and for ours.
+    pub format: u32,
+    /// What a reader must understand to use this disk at all; anything unknown is refused.
+    pub features_required: Vec<String>,
+    /// Stamp of the last writing visit; `None` on a disk of distbackup 1.x.
+    pub stamp: Option<DiskStamp>,
+    /// All other keys, verbatim.
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Room on a disk and what its filesystem can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the whole filesystem.
+    pub total: Bytes,
+    /// Really free for us now.
+    pub free: Bytes,
+    /// Allocation unit in bytes.
+    pub unit: u64,
+    /// Largest file that the filesystem takes (D17).
+    pub file_max: Bytes,
+}
+
+/// One name found in the objects folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// A regular file with the name of an object, in its right place.
+    Object {
+        /// Whose name it bears; its content is not proven by that.
+        id: ObjectId,
+        /// Its size.
+        size: Bytes,
+    },
+    /// Something else: a symlink, a folder, another name, an object in a wrong folder (D15). Never followed.
+    Foreign {
+        /// Raw path below the objects folder.
+        path: Vec<u8>,
+        /// What is odd about it, in words.
+        what: &'static str,
+    },
+}
+
+/// Content that was written under a temporary name: not safe and not visible before [`Disk::commit`].
+#[derive(Debug)]
+#[must_use = "a staged object takes room until it is committed or discarded"]
+pub struct Staged {
+    /// SHA-256 of what was read and written.
+    pub id: ObjectId,
+    /// Bytes of content.
+    pub size: Bytes,
+    /// The implementation's name for it.
+    pub handle: u64,
+}
+
+/// Why a content could not be staged: trouble with the source is one file's, trouble with the disk is the visit's.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The content could not be read.
+    #[error("the source could not be read: {0}")]
+    Source(#[source] io::Error),
+    /// The disk could not take it.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// What went wrong with a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The folder has no identity file: most often a mount point with nothing mounted (D10).
+    #[error("no backup disk at {}", folder.display())]
+    NotADisk {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// The identity file cannot be understood.
+    #[error("{} is damaged: {why}", path.display())]
+    DamagedIdentity {
+        /// The identity file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Written by a newer program in a way this one would damage.
+    #[error("the disk at {} needs a newer dsb: it uses {feature}", folder.display())]
+    UnknownFeature {
+        /// The disk's folder.
+        folder: PathBuf,
+        /// The first unknown feature.
+        feature: String,
+    },
+    /// No room left although the disk promised it (D4).
+    #[error("no room left on the disk ({needed} needed)")]
+    Full {
+        /// What did not fit.
+        needed: Bytes,
+    },
+    /// A single file is larger than the filesystem takes (D17).
+    #[error("{size} in one file is more than this filesystem takes")]
+    TooLarge {
+        /// The file's size.
+        size: Bytes,
+    },
+    /// Turned read-only, or always was (D9).
+    #[error("the disk is read-only")]
+    ReadOnly,
+    /// The object is not there.
+    #[error("object {0} is not on the disk")]
+    Missing(ObjectId),
+    /// Nothing that the failed sync covered may be recorded as a copy (N1).
+    #[error("the disk could not make {objects} objects durable: {source}")]
+    NotDurable {
+        /// How many objects the sync covered.
+        objects: usize,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Any other failure, with what was attempted.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted: "write", "rename", "list"…
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// One connected disk, as a visit sees it.
+///
+/// Laws (every implementation passes `laws.rs`):
+/// 1. What [`commit`](Disk::commit) returned `Ok` for survives a power cut, under its final name, whole.
+/// 2. When `commit` fails, none of its objects may be recorded: some may be there, some not (N1).
+/// 3. Staged content is invisible to [`list_folder`](Disk::list_folder) and [`open`](Disk::open), and gone after
+///    [`clear_incoming`](Disk::clear_incoming).
+/// 4. [`remove`](Disk::remove) deletes only regular files with an object's name; it succeeds if there is none.
+/// 5. Nothing outside the disk's own folder is ever read or written, whatever stands in it (D15, rule 7).
+pub trait Disk: Sync {
+    /// Reads the identity file.
+    fn identity(&self) -> Result<Identity, DiskError>;
+
+    /// Replaces the identity file atomically and durably.
+    fn write_identity(&self, identity: &Identity) -> Result<(), DiskError>;
+
+    /// Room, read anew (DESIGN 7.9).
+    fn space(&self) -> Result<Space, DiskError>;
+
+    /// All names of one of the 4096 folders `000` to `fff`, objects ascending by id. A missing folder is empty.
+    fn list_folder(&self, prefix: u16) -> Result<Vec<Listed>, DiskError>;
+
+    /// Names in the objects folder itself that are none of the 4096 folders (D15).
+    fn list_foreign(&self) -> Result<Vec<Listed>, DiskError>;
+
+    /// Opens an object for reading.
+    fn open(&self, id: ObjectId) -> Result<Box<dyn Content + Send + '_>, DiskError>;
+
+    /// Streams a content to the disk under a temporary name and hashes it on the way. Holes stay
+    /// holes where the filesystem knows them. On error nothing is left behind.
+    fn stage(&self, content: &mut dyn Content) -> Result<Staged, StageError>;
+
+    /// Makes a batch durable and visible: contents, then final names, then folders.
+    ///
+    /// An object that is there already under the same name is replaced: its content was just proven, the old one's was not.
+    fn commit(&self, batch: Vec<Staged>) -> Result<(), DiskError>;
+
+    /// Drops staged content.
+    fn discard(&self, staged: Staged) -> Result<(), DiskError>;
+
+    /// Removes what interrupted visits left in the incoming folder (D16); returns its bytes.
+    fn clear_incoming(&self) -> Result<Bytes, DiskError>;
+
+    /// Unlinks one object. The caller has recorded the removal durably before (N2).
+    fn remove(&self, id: ObjectId) -> Result<(), DiskError>;
+
+    /// Makes all removals and renames since the last sync durable.
+    fn sync(&self) -> Result<(), DiskError>;
+
+    /// Moves an object that failed verification to `bad-objects/`.
+    fn quarantine(&self, id: ObjectId) -> Result<(), DiskError>;
+
+    /// Copies the disk's catalog into a local file, for reading; `false` if the disk has none.
+    fn fetch_catalog(&self, to: &std::path::Path) -> Result<bool, DiskError>;
+
+    /// SHA-256 of the catalog copy on the disk; `None` if there is none or it cannot be read.
+    fn catalog_hash(&self) -> Option<ObjectId>;
+
+    /// Replaces the catalog copy atomically and durably by the local file `from`, keeps the previous one as
+    /// `distbackup.sqlite.previous`; returns the SHA-256 of what was read back from the disk before the rename.
+    fn publish_catalog(&self, from: &std::path::Path) -> Result<ObjectId, DiskError>;
+
+    /// Writes a recovery file (`RESTORE.txt`, `restore.py`) atomically if it is missing or differs; tells whether it did.
+    fn write_recovery_file(&self, name: &str, content: &[u8]) -> Result<bool, DiskError>;
+}
