@@ -6,7 +6,7 @@ Runs as root and as an ordinary user; what needs the other one says loudly that 
 numbers in the names are those of the accidents that must not lose data. RESTORE_PY names another
 script to test, for instance a broken one.
 """
-import hashlib, json, os, re, shutil, sqlite3, stat, subprocess, sys, tempfile, unittest
+import hashlib, json, os, re, resource, shutil, sqlite3, stat, subprocess, sys, tempfile, unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ENGINE = os.path.join(ROOT, "crates", "engine")
@@ -118,9 +118,9 @@ class Drill(unittest.TestCase):
         subprocess.run(["chmod", "-R", "u+rwx", self.folder], stderr=subprocess.DEVNULL)
         shutil.rmtree(os.fsencode(self.folder))
 
-    def run_script(self, *arguments, disks=("red",), code=0):
+    def run_script(self, *arguments, disks=("red",), code=0, before=None):
         more = [word for disk in disks for word in ("--disk", self.shelf.disks[disk])]
-        done = subprocess.run([sys.executable, SCRIPT, *arguments, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+        done = subprocess.run([sys.executable, SCRIPT, *arguments, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, preexec_fn=before,
                               env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"))
         self.assertEqual(done.returncode, code, done.stdout.decode("utf-8", "replace"))
         self.assertNotIn(b"Traceback", done.stdout)
@@ -176,7 +176,9 @@ class EverythingComesBack(Drill):
         self.assertEqual(kind(b"/photos/setuid").st_mode, stat.S_IFREG | 0o6755)
         self.assertEqual(kind(b"/photos/pipe").st_mode, stat.S_IFIFO | 0o622)
         self.assertEqual(os.readlink(self.at(b"/photos/link")), b"../no/where\xff")
-        self.assertTrue(stat.S_IMODE(kind(b"/virtual").st_mode) & 0o500)
+        umask = os.umask(0)
+        os.umask(umask)
+        self.assertEqual(stat.S_IMODE(kind(b"/virtual").st_mode), 0o777 & ~umask, "it never had a mode of its own")
         self.assertEqual(self.read(b"/photos/sparse"), sparse)
         self.assertLess(kind(b"/photos/sparse").st_blocks * 512, 1 << 20, "the hole is a hole again")
         self.no_leftovers()
@@ -471,7 +473,9 @@ class HostileAndDamaged(Drill):
         path = os.path.join(s.disks["red"], "distbackup.sqlite")
         with open(path, "rb") as file:
             whole = file.read()
-        for damage in (b"", bytes(8192), whole[:9000], whole[:-4096] + b"\xff" * 4096, None):
+        page = 4096 * (s.db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entry_by_link'").fetchone()[0] - 1)
+        hidden = whole[:page] + b"\xff" * 4096 + whole[page + 4096:]       # only a complete check sees this
+        for damage in (b"", bytes(8192), whole[:9000], hidden, None):
             shutil.copy(os.path.join(s.disks["blue"], "distbackup.sqlite"), path + ".previous")
             os.path.exists(path) and os.unlink(path)
             if damage is not None:
@@ -512,6 +516,12 @@ class HostileAndDamaged(Drill):
         self.run_script("--list"), self.run_script("--verify")
         self.assertEqual(look(), before)
         self.run_script(code=2)
+
+    def test_d17_a_file_too_large_for_the_destination_stops_nothing_else(self):
+        self.shelf.add(b"/large", content=b"l" * 3_000_000, on=["red"]).add(b"/small", content=b"s", on=["red"]).close()
+        said = self.restore(code=3, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+        self.assertIn(b"/large: cannot be restored", said)
+        self.assertEqual(os.listdir(self.dest), ["small"])
 
     def test_r7_a_destination_too_small_is_known_before_the_first_byte(self):
         s = self.shelf.add(b"/small", content=b"s", on=["red"]).add(b"/big", content=b"big", on=["red"])
