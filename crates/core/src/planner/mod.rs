@@ -1,98 +1,25 @@
 //! The planner: which objects to copy to the connected disk, and what may go to make room.
 //!
-//! Pure: rows in, plan out. Specified by PLACEMENT.
+//! Pure: rows in, plan out. Specified by PLACEMENT. `input` is what it is given; `shelf` prepares
+//! figures about disks and nexuses; `bound` says what the whole set can reach; `greedy` chooses.
 
-use crate::model::Bytes;
+mod bound;
+mod greedy;
+mod input;
+mod shelf;
 
-/// One object, as the planner sees it: 16 bytes, no hash, no path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Object {
-    /// Content in blocks of 4 KiB, rounded up; billed room is one block more (PLACEMENT 1).
-    pub blocks: u32,
-    /// Index into [`Input::nexuses`]: which disks hold it.
-    pub nexus: u32,
-    /// Number of the directory of its first name; rows stand in directory order.
-    pub directory: u32,
-    /// Index into [`Input::classes`].
-    pub class: u16,
-    /// What the object is.
-    pub state: State,
-}
+pub use bound::reachable_levels;
+pub use input::{Class, Disk, Input, Nexus, Object, Options, State};
 
-/// Whether and why an object is kept (DESIGN 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// In the current tree.
-    Live,
-    /// In the current tree, but its source cannot be read now: keeps its copies, gets none.
-    LiveUnreadable,
-    /// A new file, not hashed yet, planned by its size: uses free room only.
-    Provisional,
-    /// Only in older snapshots that are kept.
-    History,
-    /// In nothing that is kept.
-    Dead,
-}
+use crate::plan::VisitPlan;
 
-/// What objects have in common by configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Class {
-    /// Served first inside a level; 1 unless configured.
-    pub priority: u32,
-    /// Copies above this number are excess; `None`: as many as there are disks.
-    pub copies_max: Option<u16>,
-}
-
-/// The set of disks that hold an object: by claim, and by claims that stand (N3). Sorted indices into [`Input::disks`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Nexus {
-    /// Disks that claim a copy: what counts for wanting copies.
-    pub claimed: Vec<u16>,
-    /// Those whose evidence stands: what counts for permission to delete.
-    pub standing: Vec<u16>,
-}
-
-/// A disk of the set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disk {
-    /// Room for objects in billed bytes, objects that are there included (PLACEMENT I4).
-    pub capacity: Bytes,
-    /// Room already taken by what the planner does not see: orphans, staged content.
-    pub occupied_otherwise: Bytes,
-    /// Allocation unit in bytes.
-    pub unit: u64,
-    /// Largest file the filesystem takes.
-    pub file_max: Bytes,
-    /// Where it is kept: equal numbers, one failure domain; `None`: not said.
-    pub location: Option<u16>,
-    /// Days since it was last seen; 0 for the connected one.
-    pub days_away: u32,
-}
-
-/// All that a plan depends on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Input {
-    /// All objects, in directory order.
-    pub objects: Vec<Object>,
-    /// The distinct nexuses.
-    pub nexuses: Vec<Nexus>,
-    /// The distinct classes.
-    pub classes: Vec<Class>,
-    /// All disks of the set, in the order of their numbers.
-    pub disks: Vec<Disk>,
-}
-
-/// How to plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Index of the connected disk.
-    pub disk: u16,
-    /// No copies beyond this number are made in this visit (`backup --maxcopies`); nothing is deleted for it.
-    pub copies_max: Option<u16>,
-    /// At most so many billed bytes are copied (`backup --limit`).
-    pub bytes_max: Option<Bytes>,
-    /// A disk away for longer gives no future room.
-    pub away_days: u32,
-    /// Last copies of history objects may make room for first copies of live ones.
-    pub allow_history_loss: bool,
+/// Plans one visit of the disk `options.disk`.
+///
+/// Deletes only dead objects and copies above `maxcopies`; evicts a live object only for one that
+/// has strictly fewer copies afterwards, or as many at a higher priority (I2), and never one
+/// without other standing copies (I1). Never plans beyond the capacity (I4). The same input gives
+/// the same plan. Numbers that point nowhere (a disk, nexus or class that does not exist) are
+/// treated as objects that are left alone.
+pub fn plan_visit(input: &Input, options: &Options) -> VisitPlan {
+    greedy::plan(input, options)
 }
