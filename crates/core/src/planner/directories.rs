@@ -6,7 +6,7 @@
 use crate::plan::Row;
 
 /// Runs of rows with the same directory, with their blocks in all and here.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Directories {
     last: Option<u32>,
     starts: Vec<Row>,

@@ -150,6 +150,16 @@ impl Groups {
         }
     }
 
+    /// Rows of all groups for which `wanted` holds, ascending.
+    pub fn rows_of(&self, wanted: impl Fn(usize) -> bool) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        for number in (0..self.all.len()).filter(|&number| wanted(number)) {
+            rows.extend(self.rows(number));
+        }
+        rows.sort();
+        rows
+    }
+
     /// The rows of a group that was collected, in directory order.
     pub fn rows(&self, group: usize) -> &[Row] {
         let Group { start, len, .. } = self.all[group];

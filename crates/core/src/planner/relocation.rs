@@ -16,6 +16,8 @@ use crate::planner::visit::Visit;
 /// What each disk lacks beyond its room, in its own billed bytes; and what is dropped here as excess.
 pub(super) struct Pressure {
     on: Vec<u64>,
+    /// The same while the excess copies are still there.
+    now: Vec<u64>,
     /// Excess copies on each disk, which will make room there.
     excess: Vec<u64>,
     /// Groups that leave the connected disk because they have too many copies.
@@ -30,6 +32,7 @@ impl Pressure {
         let any_cap = shelf.input.classes.iter().any(|class| class.copies_max.is_some());
         let mut pressure = Pressure {
             on: vec![0; disks],
+            now: vec![0; disks],
             excess: vec![0; disks],
             dropped: vec![false; groups.all.len()],
             any_cap,
@@ -59,8 +62,11 @@ impl Pressure {
                 }
             }
         }
-        for (disk, lacking) in pressure.on.iter_mut().enumerate() {
-            *lacking = lacking.saturating_sub(shelf.capacity(disk).saturating_sub(held_on[disk]));
+        for (disk, held_on) in held_on.into_iter().enumerate() {
+            let room = shelf.capacity(disk).saturating_sub(held_on);
+            let lacking = pressure.on[disk];
+            pressure.on[disk] = lacking.saturating_sub(room);
+            pressure.now[disk] = lacking.saturating_sub(room.saturating_sub(pressure.excess[disk]));
         }
         pressure.dropped = groups.all.iter().map(|group| pressure.drops(shelf, group)).collect();
         pressure
@@ -74,10 +80,16 @@ impl Pressure {
         if !group.is_live() || !held.here || held.claims <= cap || held.others_standing < cap.max(1) {
             return false;
         }
+        // The only copy at another place is not the one in excess (I3).
+        let level = shelf.level(held, group.sample).min(cap);
+        if shelf.level_certain(held, group.sample) < level {
+            return false;
+        }
         let needed_elsewhere = shelf.sets[held.set_without as usize]
             .iter()
-            .any(|&disk| self.on[usize::from(disk)] > 0 && !shelf.is_away(usize::from(disk)));
-        self.on[shelf.here] > 0 || !needed_elsewhere
+            .any(|&disk| self.now[usize::from(disk)] > 0 && !shelf.is_away(usize::from(disk)));
+        // What the excess itself takes counts, or dropping one copy would at once be regretted (I5).
+        self.now[shelf.here] > 0 || !needed_elsewhere
     }
 
     /// Whether objects of a group may be copied here so that another disk can drop them.

@@ -1,44 +1,46 @@
 //! A finished visit written down as steps: who goes first, what is copied after that.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use crate::model::{BLOCK, Bytes};
 use crate::plan::{Row, StaleClaims, Tally, VisitPlan};
 use crate::planner::groups::Groups;
 use crate::planner::input::{Object, State};
+use crate::planner::rounds::{Basis, Choice};
 use crate::planner::shelf::Shelf;
 use crate::planner::visit::Visit;
 
-/// Writes the plan. Victims go right before the copy that needs their room, and only if it is
-/// really needed, so the disk is never overfull and a plan may be cut after any copy (I4, 5.6).
-pub(super) fn write(visit: Visit<'_>) -> VisitPlan {
-    let (shelf, groups) = (visit.shelf, visit.groups);
+/// Victims looked at for one copy before it is left out.
+const LOOKED_AT_MAX: usize = 1024;
+
+/// Writes the plan. Victims go right before the copy that needs their room, only if it is really
+/// needed, and only for a copy that may have them, so the disk is never overfull and a plan may be
+/// cut after any copy (I2, I4, PLACEMENT 5.6).
+pub(super) fn write(basis: &Basis<'_>, choice: &Choice) -> VisitPlan {
+    let (shelf, groups, reach) = (basis.shelf, &basis.groups, &basis.reach);
     let mut plan = VisitPlan::default();
-    plan.clean = rows_of(groups, |number| {
+    plan.clean = groups.rows_of(|number| {
         let group = &groups.all[number];
         group.state == State::Dead && group.held(shelf).here
     });
-    plan.excess = rows_of(groups, |number| visit.pressure.dropped[number]);
-    plan.bound = visit.reach.bound_bytes();
-    plan.floor = visit.reach.floors();
-    let mut levels = visit.reach.levels.clone();
+    plan.excess = choice.excess.clone();
+    plan.bound = reach.bound_bytes();
+    plan.floor = reach.floors();
+    let mut levels = reach.levels.clone();
     plan.levels_before = levels.iter().copied().map(Bytes).collect();
 
-    let goes = |row: &Row| {
-        shelf.input.objects[*row as usize].state == State::History || visit.victims.is_evicted(*row)
-    };
-    let mut seen = Seen::new(shelf.input.objects.len());
-    let mut queue: VecDeque<Row> =
-        visit.victims.order.iter().copied().filter(goes).filter(|&row| seen.first_time(row)).collect();
-    // History goes before live copies whatever the order in which they were found.
-    queue.make_contiguous().sort_by_key(|&row| shelf.input.objects[row as usize].state != State::History);
-    let mut given_up: VecDeque<Row> = visit.given_up.iter().copied().collect();
-
-    let mut free = visit.reach.room_here;
+    let mut victims: VecDeque<Row> = choice.victims.iter().copied().collect();
+    let mut given_up: VecDeque<Row> = choice.given_up.iter().copied().collect();
+    let bill = |rows: &[Row]| rows.iter().map(|&row| shelf.bill_row(row) as i64).sum::<i64>();
+    let dropped = groups.rows_of(|number| basis.pressure.dropped[number]);
+    let mut free = reach.room_here - bill(&dropped) + bill(&plan.excess);
     let mut budget = shelf.options.bytes_max.map_or(u64::MAX, |bytes| bytes.0);
     let mut cut = false;
     let mut copied: Vec<Tally> = vec![Tally::default(); shelf.input.disks.len() + 1];
-    for &row in &visit.copies {
+    // What finds no room in its turn is tried once more: later victims may leave some over.
+    let mut todo: VecDeque<(Row, bool)> = choice.copies.iter().map(|&row| (row, true)).collect();
+    while let Some((row, first)) = todo.pop_front() {
         let object = &shelf.input.objects[row as usize];
         let held = &shelf.held[object.nexus as usize];
         let bill = shelf.bill(object.blocks);
@@ -47,21 +49,27 @@ pub(super) fn write(visit: Visit<'_>) -> VisitPlan {
             continue;
         }
         let mut gone: Vec<Row> = Vec::new();
+        let mut room = free;
         // What was left out may have been the reason for the next victims.
         let may_evict = !cut && object.state != State::Provisional;
-        while may_evict && free < bill as i64 {
-            let next = match queue.pop_front() {
+        while may_evict && room < bill as i64 {
+            let at = victims.iter().take(LOOKED_AT_MAX).position(|&victim| may_go(shelf, victim, object));
+            let next = match at {
+                Some(at) => victims.remove(at),
                 None if held.claims == 0 => given_up.pop_front(),
-                next => next,
+                None => None,
             };
             let Some(victim) = next else { break };
-            free += shelf.bill_row(victim) as i64;
+            room += shelf.bill_row(victim) as i64;
             gone.push(victim);
         }
-        if free < bill as i64 {
-            for &victim in gone.iter().rev() {
-                free -= shelf.bill_row(victim) as i64;
-                queue.push_front(victim);
+        if room < bill as i64 {
+            let (last_copies, others): (Vec<Row>, Vec<Row>) =
+                gone.into_iter().partition(|row| choice.given_up.contains(row));
+            last_copies.into_iter().rev().for_each(|row| given_up.push_front(row));
+            others.into_iter().rev().for_each(|row| victims.push_front(row));
+            if first {
+                todo.push_back((row, false));
             }
             continue;
         }
@@ -78,7 +86,7 @@ pub(super) fn write(visit: Visit<'_>) -> VisitPlan {
         }
         copied[usize::from(held.claims)].add(content(object));
         plan.push_copy(row, held.claims, gone);
-        free -= bill as i64;
+        free = room - bill as i64;
         budget -= bill;
     }
     plan.room_after = Bytes(free.max(0) as u64);
@@ -93,14 +101,16 @@ fn content(object: &Object) -> Bytes {
     Bytes(u64::from(object.blocks) * BLOCK)
 }
 
-/// Rows of all groups that were asked for, ascending.
-fn rows_of(groups: &Groups, wanted: impl Fn(usize) -> bool) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    for number in (0..groups.all.len()).filter(|&number| wanted(number)) {
-        rows.extend(groups.rows(number));
+/// Whether a victim may go for an object (I2); redundant history may go for everything.
+fn may_go(shelf: &Shelf<'_>, victim: Row, object: &Object) -> bool {
+    let victim = &shelf.input.objects[victim as usize];
+    if victim.state == State::History {
+        return true;
     }
-    rows.sort();
-    rows
+    let priority = |object: &Object| Reverse(shelf.input.classes[usize::from(object.class)].priority);
+    let has = shelf.level_certain(&shelf.held[victim.nexus as usize], victim.blocks) + 1;
+    let gets = shelf.level(&shelf.held[object.nexus as usize], object.blocks) + 1;
+    (has, priority(victim)) > (gets, priority(object))
 }
 
 /// What wanted a copy and gets none, by copies it has.
@@ -147,21 +157,4 @@ fn stale(plan: &VisitPlan, shelf: &Shelf<'_>, groups: &Groups) -> Vec<StaleClaim
         .filter(|(_, tally)| tally.objects > 0)
         .map(|(disk, tally)| StaleClaims { disk, tally })
         .collect()
-}
-
-/// One bit per row.
-struct Seen(Vec<u64>);
-
-impl Seen {
-    fn new(rows: usize) -> Self {
-        Seen(vec![0; rows.div_ceil(64)])
-    }
-
-    /// Whether a row is asked about for the first time.
-    fn first_time(&mut self, row: Row) -> bool {
-        let bits = &mut self.0[row as usize / 64];
-        let fresh = *bits >> (row % 64) & 1 == 0;
-        *bits |= 1 << (row % 64);
-        fresh
-    }
 }

@@ -190,6 +190,11 @@ impl<'a> Visit<'a> {
             let set = self.shelf.held[object.nexus as usize].set_without;
             returned.entry((set, self.shelf.rank(object.blocks))).or_default().push(row);
         }
+        for list in returned.values_mut() {
+            // Evicted, given back and evicted again: it entered twice.
+            list.sort_unstable();
+            list.dedup();
+        }
         for (key, list) in &returned {
             rows.entry(*key).or_default().push(list);
         }
@@ -340,6 +345,23 @@ impl<'a> Visit<'a> {
         for (disk, room) in self.elsewhere.iter_mut().enumerate() {
             *room = room.saturating_sub(flow.load(disk));
         }
+    }
+
+    /// Victims that stay victims, first to go first: history, then live ones.
+    pub fn final_victims(&self) -> Vec<Row> {
+        let is_history = |row: Row| self.shelf.input.objects[row as usize].state == State::History;
+        let mut seen = vec![0u64; self.shelf.input.objects.len().div_ceil(64)];
+        let mut rows: Vec<Row> = Vec::new();
+        for &row in &self.victims.order {
+            let bits = &mut seen[row as usize / 64];
+            let fresh = *bits >> (row % 64) & 1 == 0;
+            *bits |= 1 << (row % 64);
+            if fresh && (is_history(row) || self.victims.is_evicted(row)) {
+                rows.push(row);
+            }
+        }
+        rows.sort_by_key(|&row| !is_history(row));
+        rows
     }
 
     /// Last copies of history, oldest first, for first copies, if the user allowed it (DESIGN 7.1).
