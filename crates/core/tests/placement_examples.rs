@@ -217,6 +217,17 @@ fn n3_a_copy_that_stands_alone_is_no_victim_and_the_disk_to_verify_is_named() {
 }
 
 #[test]
+fn n3_no_priority_is_high_enough_for_a_copy_that_stands_alone() {
+    let mut world = shelf(&[1, 1], &[&[0, 1]]);
+    let urgent = world.class(9, None);
+    world.object(UNIT, 0, urgent, &[]);
+    world.standing[0] = 0b01;
+    assert!(world.plan(0).is_idle());
+    world.standing[0] = 0b11;
+    assert_eq!(world.plan(0).victims(), [0]);
+}
+
+#[test]
 fn n3_excess_copies_stay_until_enough_others_stand() {
     let mut world = shelf(&[4, 4, 4], &[]);
     let once = world.class(1, Some(1));
