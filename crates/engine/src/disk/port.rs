@@ -110,6 +110,20 @@ pub enum DiskError {
         /// What is wrong with it.
         why: String,
     },
+    /// The folder is a backup disk already; its identity is never overwritten (D13).
+    #[error("{} is a backup disk already", folder.display())]
+    AlreadyADisk {
+        /// The folder that was to become a disk.
+        folder: PathBuf,
+    },
+    /// Something stands where only our own file or folder may stand: never followed, never replaced (D15).
+    #[error("{} is {what}: it is not touched", path.display())]
+    Foreign {
+        /// Where it stands.
+        path: PathBuf,
+        /// What it is: "a symlink", "not a folder"…
+        what: &'static str,
+    },
     /// Written by a newer program in a way this one would damage.
     #[error("the disk at {} needs a newer dsb: it uses {feature}", folder.display())]
     UnknownFeature {
@@ -212,6 +226,9 @@ pub trait Disk: Sync {
 
     /// Copies the disk's catalog into a local file, for reading; `false` if the disk has none.
     fn fetch_catalog(&self, to: &std::path::Path) -> Result<bool, DiskError>;
+
+    /// The same for the catalog of the visit before, in case the newer one is damaged (N11).
+    fn fetch_previous_catalog(&self, to: &std::path::Path) -> Result<bool, DiskError>;
 
     /// SHA-256 of the catalog copy on the disk; `None` if there is none or it cannot be read.
     fn catalog_hash(&self) -> Option<ObjectId>;
