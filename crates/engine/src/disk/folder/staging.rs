@@ -1,0 +1,186 @@
+//! Copies on their way to the disk: written under temporary names, then made durable and visible as a batch.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use distbackup_core::model::{Bytes, ObjectId};
+use rustix::fs::FileType;
+use sha2::{Digest, Sha256};
+
+use super::{FolderDisk, lock};
+use crate::content::{Content, Segment};
+use crate::disk::layout;
+use crate::disk::port::{DiskError, StageError, Staged};
+use crate::disk::system::{Folder, meaning};
+
+/// Objects may be anybody's private files (C8).
+const FILE_MODE: u32 = 0o600;
+
+/// What the bytes of a hole are hashed from.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+impl FolderDisk {
+    pub(super) fn stage_content(&self, content: &mut dyn Content) -> Result<Staged, StageError> {
+        let handle = self.new_handle();
+        let incoming = self.root.folder_or_new(layout::INCOMING)?;
+        let name = self.temporary_name(handle);
+        let file = incoming.create(&name, FILE_MODE)?;
+        let written = self.write(&file, &incoming, &name, content);
+        match written {
+            Ok((id, size)) => {
+                lock(&self.staged).insert(handle);
+                Ok(Staged { id, size, handle })
+            }
+            Err(error) => {
+                // The first error counts. What cannot be removed now is a left-over (D16).
+                let _left_over = incoming.unlink(name.as_ref());
+                Err(error)
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        file: &File,
+        incoming: &Folder,
+        name: &str,
+        content: &mut dyn Content,
+    ) -> Result<(ObjectId, Bytes), StageError> {
+        let failed = |action, error, size| {
+            StageError::Disk(meaning(action, incoming.path_of(name), error, Bytes(size)))
+        };
+        let mut hash = Sha256::new();
+        let mut size = 0u64;
+        while let Some(segment) = content.next_segment().map_err(StageError::Source)? {
+            match segment {
+                Segment::Data(bytes) => {
+                    // Beyond the end of the file this leaves a hole; a filesystem without holes fills in zeros itself.
+                    let end = size.saturating_add(bytes.len() as u64);
+                    file.write_all_at(bytes, size).map_err(|error| failed("write", error, end))?;
+                    hash.update(bytes);
+                    size = end;
+                }
+                Segment::Zeros(run) => {
+                    let end = size.saturating_add(run);
+                    // Asked before zeros are hashed for hours: nobody can store this.
+                    if i64::try_from(end).is_err() {
+                        return Err(DiskError::TooLarge { size: Bytes(end) }.into());
+                    }
+                    file.set_len(end).map_err(|error| failed("write", error, end))?;
+                    hash_zeros(&mut hash, run);
+                    size = end;
+                }
+            }
+        }
+        if !self.sync_covers_all {
+            // Here and not at commit: a file that was closed may have lost its error together with its pages.
+            file.sync_all().map_err(|error| failed("sync", error, size))?;
+        }
+        Ok((ObjectId(hash.finalize().into()), Bytes(size)))
+    }
+
+    pub(super) fn commit_batch(&self, batch: Vec<Staged>) -> Result<(), DiskError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let known = {
+            let mut staged = lock(&self.staged);
+            // All of them leave the set, whatever happens: after an error nothing of the batch may be used again.
+            batch.iter().filter(|object| staged.remove(&object.handle)).count()
+        };
+        let mut renamed = 0;
+        let result = if known == batch.len() {
+            self.make_durable_and_visible(&batch, &mut renamed)
+        } else {
+            let source =
+                io::Error::new(io::ErrorKind::NotFound, "it was committed, discarded or cleared before");
+            Err(DiskError::Io { action: "commit", path: self.root.path_of(layout::INCOMING), source })
+        };
+        if result.is_err() {
+            // The first error counts; what cannot be removed now is a left-over (D16).
+            if let Ok(Some(incoming)) = self.root.folder(layout::INCOMING) {
+                for object in batch.iter().skip(renamed) {
+                    let _left_over = incoming.unlink(self.temporary_name(object.handle).as_ref());
+                }
+            }
+        }
+        result
+    }
+
+    fn make_durable_and_visible(&self, batch: &[Staged], renamed: &mut usize) -> Result<(), DiskError> {
+        // Contents first: a name must never become durable before what it names (D2, D3).
+        self.flush(batch.len())?;
+
+        let incoming = self.root.folder_or_new(layout::INCOMING)?;
+        let objects = self.root.folder_or_new(layout::OBJECTS)?;
+        let mut current: Option<(u16, Folder)> = None;
+        for object in batch {
+            let prefix = layout::prefix(object.id);
+            let folder = match current.take() {
+                Some((same, folder)) if same == prefix => folder,
+                _ => objects.folder_or_new(&layout::folder_name(prefix))?,
+            };
+            let name = object.id.hex();
+            folder.has_file(&name)?;
+            incoming.rename(&self.temporary_name(object.handle), &folder, &name)?;
+            lock(&self.touched).insert(prefix);
+            *renamed += 1;
+            current = Some((prefix, folder));
+        }
+
+        self.flush(batch.len())
+    }
+
+    pub(super) fn discard_staged(&self, handle: u64) -> Result<(), DiskError> {
+        lock(&self.staged).remove(&handle);
+        if let Some(incoming) = self.root.folder(layout::INCOMING)? {
+            incoming.unlink(self.temporary_name(handle).as_ref())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_left_overs(&self) -> Result<Bytes, DiskError> {
+        lock(&self.staged).clear();
+        let mut bytes = Bytes(0);
+        if let Some(incoming) = self.root.folder(layout::INCOMING)? {
+            for name in incoming.names()? {
+                bytes += remove_file_or_link(&incoming, &name)?;
+            }
+        }
+        for name in self.root.names()?.iter().filter(|name| layout::is_left_by_v1(name)) {
+            bytes += remove_file_or_link(&self.root, name)?;
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn new_handle(&self) -> u64 {
+        self.next_handle.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn temporary_name(&self, handle: u64) -> String {
+        format!("{:016x}-{handle}", self.random)
+    }
+}
+
+/// Folders stay: nothing of ours makes folders there, and what they hold is not known.
+fn remove_file_or_link(folder: &Folder, name: &[u8]) -> Result<Bytes, DiskError> {
+    let name = Path::new(OsStr::from_bytes(name));
+    match folder.look(name)? {
+        Some(found) if found.kind == FileType::RegularFile => folder.unlink(name).map(|_| found.size),
+        Some(found) if found.kind == FileType::Symlink => folder.unlink(name).map(|_| Bytes(0)),
+        _ => Ok(Bytes(0)),
+    }
+}
+
+fn hash_zeros(hash: &mut Sha256, mut run: u64) {
+    while run > 0 {
+        let part = run.min(ZEROS.len() as u64);
+        hash.update(&ZEROS[..part as usize]);
+        run -= part;
+    }
+}
