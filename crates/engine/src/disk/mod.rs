@@ -1,14 +1,18 @@
 //! Disks: the port through which operations see one connected disk, and its implementations.
 //!
-//! [`port`](Disk) states the laws; `folder` is the real disk;
-//! `layout` and `identity` are the format, `locate` finds known disks.
+//! [`port`](Disk) states the laws and `laws` checks them; `folder` is the real disk, `simulated` its
+//! twin that can lose, fail and vanish; `layout` and `identity` are the format, `locate` finds known disks.
 
 mod folder;
 pub mod identity;
+#[cfg(any(test, feature = "testing"))]
+pub mod laws;
 pub mod layout;
 pub mod locate;
 mod port;
 mod reader;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulated;
 mod system;
 
 pub use folder::FolderDisk;

@@ -141,9 +141,10 @@ impl FolderDisk {
         sync(&self.root)
     }
 
-    /// As on a filesystem whose `syncfs` cannot be trusted.
-    #[cfg(test)]
-    fn syncing_each_file(mut self) -> Self {
+    /// Works as on a filesystem whose `syncfs` cannot be trusted.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn syncing_each_file(mut self) -> Self {
         self.sync_covers_all = false;
         self
     }

@@ -1,0 +1,325 @@
+//! The laws of the disk port as one suite, for every implementation (STYLE 7).
+//!
+//! The suite returns the first law that it finds broken. It is tested itself: for every law there is a
+//! simulated disk that breaks it on purpose. What a bench cannot do (cut the power of a real disk) is told, not hidden.
+
+use distbackup_core::model::{Bytes, ObjectId};
+
+use super::layout;
+use super::port::{Disk, DiskError, Listed, Staged};
+use super::simulated::{Planted, PowerCut, SimulatedDisk};
+use crate::content::{InMemory, Segment};
+
+/// A disk on the workbench: what the suite does to it from outside. Methods that the bench cannot do return `false`.
+pub trait Bench {
+    /// The disk, connected.
+    fn disk(&self) -> &dyn Disk;
+    /// Cuts the power and connects the disk anew.
+    fn power_cut(&mut self, cut: PowerCut) -> bool;
+    /// Lets the next sync fail, or the one after `passed` more.
+    fn fail_sync_after(&mut self, passed: u64) -> bool;
+    /// Puts something at `path` below the disk's folder, making folders on the way; a symlink leads to a file outside.
+    fn plant(&mut self, path: &str, what: Planted) -> bool;
+    /// Whether anything, a symlink too, bears this name below the disk's folder.
+    fn exists(&self, path: &str) -> bool;
+    /// Whether the file outside is still what it was.
+    fn outside_is_untouched(&self) -> bool;
+}
+
+/// A law that an implementation breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("law {law}: {what}")]
+pub struct Broken {
+    /// Its number in the documentation of [`Disk`].
+    pub law: u8,
+    /// What happened.
+    pub what: String,
+}
+
+/// Checks all laws, each on disks fresh from `make`; returns what the bench could not do.
+pub fn check_laws(make: &dyn Fn() -> Box<dyn Bench>) -> Result<Vec<&'static str>, Broken> {
+    let mut skipped = Vec::new();
+    what_is_committed_survives(make, &mut skipped)?;
+    beside_the_objects_too(make, &mut skipped)?;
+    a_failed_commit_promises_nothing(make, &mut skipped)?;
+    staged_content_is_invisible(make)?;
+    only_objects_are_removed(make, &mut skipped)?;
+    nothing_outside_is_touched(make, &mut skipped)?;
+    skipped.sort_unstable();
+    skipped.dedup();
+    Ok(skipped)
+}
+
+const CONTENTS: [&[u8]; 4] =
+    [b"iceland", b"rome", b"a longer one, so that a part of it can be missing", b"\0\0\0"];
+
+/// Power cuts that every promise has to survive: everything lost, or some of it in some order.
+const CUTS: [PowerCut; 5] = [
+    PowerCut::LoseAll,
+    PowerCut::Keep { seed: 1 },
+    PowerCut::Keep { seed: 2 },
+    PowerCut::Keep { seed: 3 },
+    PowerCut::Keep { seed: 4 },
+];
+
+fn ensure(law: u8, holds: bool, what: &str) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err(Broken { law, what: what.to_owned() }) }
+}
+
+/// The disk has no reason to fail here.
+fn works<T, E: std::fmt::Display>(law: u8, result: Result<T, E>) -> Result<T, Broken> {
+    result.map_err(|error| Broken { law, what: format!("failed without a reason: {error}") })
+}
+
+fn stage(law: u8, disk: &dyn Disk, content: &[u8]) -> Result<Staged, Broken> {
+    works(law, disk.stage(&mut InMemory::new(content)))
+}
+
+/// Reads an object, or says why not.
+fn read(disk: &dyn Disk, id: ObjectId) -> Result<Vec<u8>, String> {
+    let mut content = disk.open(id).map_err(|error| error.to_string())?;
+    let mut all = Vec::new();
+    while let Some(segment) = content.next_segment().map_err(|error| error.to_string())? {
+        match segment {
+            Segment::Data(bytes) => all.extend_from_slice(bytes),
+            Segment::Zeros(run) => all.resize(all.len().saturating_add(run as usize), 0),
+        }
+    }
+    Ok(all)
+}
+
+fn is_listed(law: u8, disk: &dyn Disk, id: ObjectId) -> Result<Option<Bytes>, Broken> {
+    let listed = works(law, disk.list_folder(layout::prefix(id)))?;
+    Ok(listed.iter().find_map(|entry| match entry {
+        Listed::Object { id: other, size } if *other == id => Some(*size),
+        _ => None,
+    }))
+}
+
+fn ensure_whole(law: u8, disk: &dyn Disk, id: ObjectId, content: &[u8], when: &str) -> Result<(), Broken> {
+    let size = is_listed(law, disk, id)?;
+    ensure(
+        law,
+        size == Some(Bytes(content.len() as u64)),
+        &format!("an object is not listed in full size {when}"),
+    )?;
+    ensure(law, read(disk, id).as_deref() == Ok(content), &format!("an object is not whole {when}"))
+}
+
+fn what_is_committed_survives(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    // A second round replaces every object by itself. One alone has to hold too: a second one's syncs cover the first.
+    for (cut, rounds) in CUTS.into_iter().zip([1, 1, 2, 1, 2]) {
+        let mut bench = make();
+        let mut ids = Vec::new();
+        for _ in 0..rounds {
+            let mut batch = Vec::new();
+            for content in CONTENTS {
+                batch.push(stage(1, bench.disk(), content)?);
+            }
+            ids = batch.iter().map(|staged| staged.id).collect();
+            works(1, bench.disk().commit(batch))?;
+        }
+        for (id, content) in ids.iter().zip(CONTENTS) {
+            ensure_whole(1, bench.disk(), *id, content, "after its commit")?;
+        }
+        if !bench.power_cut(cut) {
+            skipped.push("cut the power");
+        }
+        for (id, content) in ids.iter().zip(CONTENTS) {
+            ensure_whole(1, bench.disk(), *id, content, "after a power cut")?;
+        }
+    }
+    Ok(())
+}
+
+fn beside_the_objects_too(make: &dyn Fn() -> Box<dyn Bench>, skipped: &mut Vec<&str>) -> Result<(), Broken> {
+    for cut in CUTS {
+        let mut bench = make();
+        let mut identity = works(1, bench.disk().identity())?;
+        identity.name = "renamed".into();
+        works(1, bench.disk().write_identity(&identity))?;
+        works(1, bench.disk().write_recovery_file("RESTORE.txt", b"how"))?;
+        if !bench.power_cut(cut) {
+            skipped.push("cut the power");
+        }
+        ensure(1, bench.disk().identity().ok() == Some(identity), "an identity is lost after a power cut")?;
+        let again = works(1, bench.disk().write_recovery_file("RESTORE.txt", b"how"))?;
+        ensure(1, !again, "a recovery file is lost after a power cut")?;
+    }
+    Ok(())
+}
+
+fn a_failed_commit_promises_nothing(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    for cut in CUTS {
+        for passed in [0, 1] {
+            // Once alone, because storing the same again would heal what was promised falsely.
+            promises_after_a_failed_sync(make, cut, passed, &[], skipped)?;
+            promises_after_a_failed_sync(make, cut, passed, &[b"first", b"second"], skipped)?;
+        }
+    }
+    Ok(())
+}
+
+fn promises_after_a_failed_sync(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    cut: PowerCut,
+    passed: u64,
+    later: &[&[u8]],
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    let mut bench = make();
+    let mut promised = Vec::new();
+    let staged = stage(2, bench.disk(), b"first")?;
+    // The failed sync of the first batch forgets this content too.
+    let waiting = stage(2, bench.disk(), b"waiting")?;
+    if !bench.fail_sync_after(passed) {
+        skipped.push("let a sync fail");
+        return Ok(());
+    }
+    let id = staged.id;
+    if bench.disk().commit(vec![staged]).is_ok() {
+        promised.push((id, b"first".as_slice()));
+    }
+    let id = waiting.id;
+    if bench.disk().commit(vec![waiting]).is_ok() {
+        promised.push((id, b"waiting"));
+    }
+    // After the failure everything may be refused. What is promised all the same counts.
+    for content in later {
+        let Ok(staged) = bench.disk().stage(&mut InMemory::new(content)) else { continue };
+        let id = staged.id;
+        if bench.disk().commit(vec![staged]).is_ok() {
+            promised.push((id, *content));
+        }
+    }
+    if !bench.power_cut(cut) {
+        skipped.push("cut the power");
+    }
+    for (id, content) in promised {
+        ensure_whole(2, bench.disk(), id, content, "although a commit said so in spite of a failed sync")?;
+    }
+    Ok(())
+}
+
+fn staged_content_is_invisible(make: &dyn Fn() -> Box<dyn Bench>) -> Result<(), Broken> {
+    let bench = make();
+    let disk = bench.disk();
+    let staged = stage(3, disk, b"not yet")?;
+    let (id, size) = (staged.id, staged.size);
+    ensure(3, is_listed(3, disk, id)?.is_none(), "staged content is listed")?;
+    ensure(3, matches!(disk.open(id), Err(DiskError::Missing(_))), "staged content can be opened")?;
+    let cleared = works(3, disk.clear_incoming())?;
+    ensure(3, cleared == size, "clearing does not tell the bytes it has removed")?;
+    ensure(3, works(3, disk.clear_incoming())? == Bytes(0), "clearing leaves something behind")?;
+    ensure(3, disk.commit(vec![staged]).is_err(), "content that was cleared is committed")?;
+    ensure(3, is_listed(3, disk, id)?.is_none(), "content that was cleared is listed")?;
+
+    let staged = stage(3, disk, b"never")?;
+    works(3, disk.discard(staged))?;
+    ensure(3, works(3, disk.clear_incoming())? == Bytes(0), "discarded content takes room")
+}
+
+fn only_objects_are_removed(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    let mut bench = make();
+    let mut ids = Vec::new();
+    for content in CONTENTS {
+        let staged = stage(4, bench.disk(), content)?;
+        ids.push(staged.id);
+        works(4, bench.disk().commit(vec![staged]))?;
+    }
+    let removed = ids[0];
+    works(4, bench.disk().remove(removed))?;
+    works(4, bench.disk().remove(removed))?;
+    works(4, bench.disk().sync())?;
+    if !bench.power_cut(PowerCut::LoseAll) {
+        skipped.push("cut the power");
+    }
+    ensure(4, is_listed(4, bench.disk(), removed)?.is_none(), "a removed object is there again")?;
+    for (id, content) in ids.iter().zip(CONTENTS).skip(1) {
+        ensure_whole(4, bench.disk(), *id, content, "after another was removed")?;
+    }
+    for what in [Planted::Symlink, Planted::Folder] {
+        let mut id = ids[1];
+        id.0[31] ^= 1 + what as u8;
+        let path = layout::object_path(id);
+        if !bench.plant(&path, what) {
+            skipped.push("plant foreign things");
+            return Ok(());
+        }
+        ensure(4, bench.disk().remove(id).is_err(), "it is no error to remove what is no object")?;
+        ensure(4, bench.exists(&path), "something that is no object was removed")?;
+    }
+    Ok(())
+}
+
+fn nothing_outside_is_touched(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    let content = SimulatedDisk::OUTSIDE;
+    let mut bench = make();
+    let staged = stage(5, bench.disk(), content)?;
+    let id = staged.id;
+    let path = layout::object_path(id);
+    if !bench.plant(&path, Planted::Symlink) || !bench.plant("distbackup-incoming/link", Planted::Symlink) {
+        skipped.push("plant foreign things");
+        return Ok(());
+    }
+    ensure(5, is_listed(5, bench.disk(), id)?.is_none(), "a symlink is listed as an object")?;
+    ensure(5, bench.disk().open(id).is_err(), "a symlink is read through")?;
+    ensure(5, bench.disk().quarantine(id).is_err(), "a symlink is moved away as an object")?;
+    let committed = bench.disk().commit(vec![staged]);
+    ensure(5, bench.outside_is_untouched(), "a file outside was overwritten")?;
+    ensure(5, committed.is_err() && bench.exists(&path), "a symlink was replaced")?;
+    works(5, bench.disk().clear_incoming())?;
+    ensure(5, bench.outside_is_untouched(), "a file outside was removed as a left-over")?;
+
+    for place in ["distbackup-objects", "distbackup-incoming"] {
+        let mut bench = make();
+        bench.plant(place, Planted::Symlink);
+        if let Ok(staged) = bench.disk().stage(&mut InMemory::new(content)) {
+            ensure(5, bench.disk().commit(vec![staged]).is_err(), "a commit went through a symlink")?;
+        }
+        ensure(5, bench.outside_is_untouched(), "something was written through a symlink")?;
+        ensure(5, bench.exists(place), "a symlink in the place of a folder was replaced")?;
+    }
+    Ok(())
+}
+
+impl Bench for SimulatedDisk {
+    fn disk(&self) -> &dyn Disk {
+        self
+    }
+
+    fn power_cut(&mut self, cut: PowerCut) -> bool {
+        SimulatedDisk::power_cut(self, cut);
+        true
+    }
+
+    fn fail_sync_after(&mut self, passed: u64) -> bool {
+        SimulatedDisk::fail_sync_after(self, passed);
+        true
+    }
+
+    fn plant(&mut self, path: &str, what: Planted) -> bool {
+        SimulatedDisk::plant(self, path, what, b"planted");
+        true
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        SimulatedDisk::exists(self, path)
+    }
+
+    fn outside_is_untouched(&self) -> bool {
+        self.outside() == SimulatedDisk::OUTSIDE
+    }
+}

@@ -1,0 +1,416 @@
+//! A disk in memory that can lose everything not yet durable, fail the n-th operation, fill up, or vanish.
+//!
+//! It follows the same protocol as the real disk and counts what would be calls to the device. Every change is known
+//! to memory only until a sync; [`SimulatedDisk::power_cut`] drops what no sync covered, or keeps an arbitrary part of
+//! it in any order. A failed sync forgets the contents it should have written, as Linux does (N1).
+//!
+//! With a [`Lie`] it breaks one law on purpose: so `laws.rs` is tested itself.
+
+mod medium;
+mod port;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use distbackup_core::model::{Bytes, ObjectId};
+use rustix::io::Errno;
+
+pub use self::medium::PowerCut;
+use self::medium::{Blob, Change, Medium, Node};
+use super::port::{DiskError, Identity};
+use super::system::meaning;
+use super::{identity, layout};
+
+/// How an operation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Input/output error.
+    Eio,
+    /// No room left.
+    Enospc,
+    /// The filesystem has turned read-only.
+    Erofs,
+}
+
+/// What an operation does to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Reads a file.
+    Read,
+    /// Lists a folder.
+    List,
+    /// Writes a whole new file.
+    Write,
+    /// Renames or links a file.
+    Rename,
+    /// Unlinks a file.
+    Unlink,
+    /// Makes durable.
+    Sync,
+}
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Counted from 1, since the disk was made.
+    pub number: u64,
+    /// What.
+    pub action: Action,
+    /// On which path below the disk's folder.
+    pub path: String,
+}
+
+/// Something that has no business where it stands (D15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// A symlink to [`SimulatedDisk::outside`], or to a file like that.
+    Symlink,
+    /// A folder.
+    Folder,
+    /// A small file.
+    File,
+}
+
+/// A law that the disk breaks on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Commit does not make contents durable before it renames, nor after.
+    NoSyncAtAll,
+    /// Commit does not make the new names durable.
+    NoSyncOfNames,
+    /// Commit says `Ok` although a sync failed.
+    HiddenFailure,
+    /// Commit tries a failed sync once more and believes it.
+    SecondTry,
+    /// A later commit is believed although a sync failed before.
+    FailureForgotten,
+    /// Staged content stands under its final name at once.
+    StagedIsVisible,
+    /// Left-overs are not removed.
+    NothingCleared,
+    /// Cleared content can be committed all the same.
+    ClearedIsCommitted,
+    /// Removes whatever bears the name.
+    RemovesAnything,
+    /// Fails to remove what is not there.
+    RemoveNeedsObject,
+    /// A removal is forgotten by the next power cut, sync or not.
+    RemovalNotSynced,
+    /// Symlinks are read through.
+    ReadsThroughSymlinks,
+    /// Symlinks are written through.
+    WritesThroughSymlinks,
+    /// Symlinks are listed as objects.
+    ListsSymlinks,
+    /// Identity and catalog are not made durable.
+    SidecarsNotSynced,
+}
+
+/// A disk in memory.
+#[derive(Debug)]
+pub struct SimulatedDisk {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    medium: Medium,
+    log: Vec<Operation>,
+    count: u64,
+    failures: BTreeMap<u64, Failure>,
+    next_syncs_to_pass: Option<u64>,
+    crash_at: Option<u64>,
+    vanished: bool,
+    read_only: bool,
+    capacity: Option<Bytes>,
+    sync_failure: Option<String>,
+    staged: BTreeSet<u64>,
+    last_handle: u64,
+    outside: Vec<u8>,
+    lie: Option<Lie>,
+}
+
+impl SimulatedDisk {
+    /// What the file outside of the disk holds at first.
+    pub const OUTSIDE: &'static [u8] = b"somebody's precious file";
+
+    /// A disk with this identity, durable already.
+    pub fn new(identity: &Identity) -> Self {
+        let mut state = State { outside: Self::OUTSIDE.to_vec(), ..State::default() };
+        state.put(layout::IDENTITY, Blob::of(&identity::render(identity)));
+        state.medium.sync();
+        SimulatedDisk { state: Mutex::new(state) }
+    }
+
+    /// The same, but it breaks a law.
+    pub fn lying(identity: &Identity, lie: Lie) -> Self {
+        let disk = Self::new(identity);
+        disk.state().lie = Some(lie);
+        disk
+    }
+
+    /// A second disk with the same durable content, as `dd` would make it (D12).
+    pub fn cloned(&self) -> Self {
+        let mut medium = self.state().medium.clone();
+        medium.power_cut(PowerCut::LoseAll);
+        let state = State { medium, outside: Self::OUTSIDE.to_vec(), ..State::default() };
+        SimulatedDisk { state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of operations so far.
+    pub fn operations(&self) -> u64 {
+        self.state().count
+    }
+
+    /// All operations so far.
+    pub fn log(&self) -> Vec<Operation> {
+        self.state().log.clone()
+    }
+
+    /// Number of operations so far that changed something on the disk: an idle visit has none.
+    pub fn changes(&self) -> usize {
+        let changes = |operation: &&Operation| operation.action.changes();
+        self.state().log.iter().filter(changes).count()
+    }
+
+    /// Lets operation `number` fail, counted as [`SimulatedDisk::operations`] counts.
+    pub fn fail_at(&self, number: u64, failure: Failure) {
+        self.state().failures.insert(number, failure);
+    }
+
+    /// Lets a sync fail: the next one, or the one after `passed` more.
+    pub fn fail_sync_after(&self, passed: u64) {
+        self.state().next_syncs_to_pass = Some(passed);
+    }
+
+    /// From operation `number` on everything fails, until [`SimulatedDisk::power_cut`]: the process is dead.
+    pub fn crash_at(&self, number: u64) {
+        self.state().crash_at = Some(number);
+    }
+
+    /// The disk is pulled out (`true`) or put back; what no sync covered is kept for a power cut to decide on.
+    pub fn vanish(&self, vanished: bool) {
+        self.state().vanished = vanished;
+    }
+
+    /// Turns the disk read-only or writable.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.state().read_only = read_only;
+    }
+
+    /// Limits the room to so many billed bytes; `None`: no limit.
+    pub fn set_capacity(&self, capacity: Option<Bytes>) {
+        self.state().capacity = capacity;
+    }
+
+    /// Cuts the power and connects the disk anew: what no sync covered is lost as `cut` says, planned crashes,
+    /// failures and failed syncs are forgotten.
+    pub fn power_cut(&self, cut: PowerCut) {
+        let mut state = self.state();
+        state.medium.power_cut(cut);
+        state.new_connection();
+    }
+
+    /// Disconnects and connects the disk in order: everything that memory still knows of becomes durable.
+    pub fn reconnect(&self) {
+        let mut state = self.state();
+        state.medium.sync();
+        state.medium.power_cut(PowerCut::LoseAll);
+        state.new_connection();
+    }
+
+    /// Whether the object would survive a power cut now, whole: what a claim says (N1).
+    pub fn holds_durably(&self, id: ObjectId) -> bool {
+        let state = self.state();
+        match state.medium.durable.names.get(&layout::object_path(id)) {
+            Some(Node::File(inode)) => state.medium.durable.content(*inode).hash() == id,
+            _ => false,
+        }
+    }
+
+    /// Objects that memory and medium know by name, ascending; their contents may be rotten.
+    pub fn objects(&self) -> Vec<ObjectId> {
+        let state = self.state();
+        let all = state.medium.cached.below("distbackup-objects/");
+        all.filter_map(|(path, _)| ObjectId::from_name(path.split_once('/')?.1.as_bytes())).collect()
+    }
+
+    /// Whether everything is durable.
+    pub fn is_clean(&self) -> bool {
+        self.state().medium.is_clean()
+    }
+
+    /// Somebody deletes an object, durably (D5).
+    pub fn delete_by_hand(&self, id: ObjectId) {
+        let mut state = self.state();
+        state.medium.change(Change::Unlink { path: layout::object_path(id) });
+        state.medium.sync();
+    }
+
+    /// A bit of the object turns over, durably (D7).
+    pub fn rot(&self, id: ObjectId) {
+        self.damage(id, Blob::rotten);
+    }
+
+    /// The object loses all but its first `size` bytes, durably (D6).
+    pub fn cut_off(&self, id: ObjectId, size: Bytes) {
+        self.damage(id, |blob| blob.cut_off(size.0));
+    }
+
+    fn damage(&self, id: ObjectId, how: impl Fn(&Blob) -> Blob) {
+        let mut state = self.state();
+        let path = layout::object_path(id);
+        if let Some(Node::File(inode)) = state.medium.cached.names.get(&path).cloned() {
+            let blob = how(&state.medium.cached.content(inode));
+            state.put(&path, blob);
+            state.medium.sync();
+        }
+    }
+
+    /// Puts something at `path` below the disk's folder, durably; a file holds `content`.
+    pub fn plant(&self, path: &str, what: Planted, content: &[u8]) {
+        let mut state = self.state();
+        match what {
+            Planted::File => state.put(path, Blob::of(content)),
+            Planted::Symlink => state.medium.change(Change::Name { path: path.into(), node: Node::Symlink }),
+            Planted::Folder => state.medium.change(Change::Name { path: path.into(), node: Node::Folder }),
+        }
+        state.medium.sync();
+    }
+
+    /// Whether anything bears this name below the disk's folder.
+    pub fn exists(&self, path: &str) -> bool {
+        self.state().medium.cached.names.contains_key(path)
+    }
+
+    /// What the file outside of the disk holds now; planted symlinks lead to it.
+    pub fn outside(&self) -> Vec<u8> {
+        self.state().outside.clone()
+    }
+}
+
+impl Action {
+    fn changes(self) -> bool {
+        matches!(self, Action::Write | Action::Rename | Action::Unlink)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Action::Read => "read",
+            Action::List => "list",
+            Action::Write => "write",
+            Action::Rename => "rename to",
+            Action::Unlink => "remove",
+            Action::Sync => "sync",
+        }
+    }
+}
+
+impl State {
+    fn lies(&self, lie: Lie) -> bool {
+        self.lie == Some(lie)
+    }
+
+    fn new_connection(&mut self) {
+        self.staged.clear();
+        self.failures.clear();
+        (self.crash_at, self.next_syncs_to_pass, self.sync_failure) = (None, None, None);
+    }
+
+    /// Counts an operation, and fails it if it is to fail.
+    fn begin(&mut self, action: Action, path: &str) -> Result<(), DiskError> {
+        self.count += 1;
+        self.log.push(Operation { number: self.count, action, path: path.to_owned() });
+        let gone = self.vanished || self.crash_at.is_some_and(|number| number <= self.count);
+        let sync_fails = action == Action::Sync && self.sync_is_to_fail();
+        let errno = match self.failures.remove(&self.count) {
+            _ if gone || sync_fails => Errno::IO,
+            _ if self.read_only && action.changes() => Errno::ROFS,
+            Some(Failure::Eio) => Errno::IO,
+            Some(Failure::Enospc) => Errno::NOSPC,
+            Some(Failure::Erofs) => Errno::ROFS,
+            None => return Ok(()),
+        };
+        Err(meaning(action.name(), PathBuf::from(path), io::Error::from(errno), Bytes(0)))
+    }
+
+    fn sync_is_to_fail(&mut self) -> bool {
+        match self.next_syncs_to_pass {
+            Some(0) => {
+                self.next_syncs_to_pass = None;
+                true
+            }
+            Some(more) => {
+                self.next_syncs_to_pass = Some(more - 1);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// The sync of a batch or of removals; after a failure all later ones fail too.
+    fn flush(&mut self, objects: usize) -> Result<(), DiskError> {
+        let failure = |source| DiskError::NotDurable { objects, source };
+        if let Some(first) = &self.sync_failure {
+            return Err(failure(io::Error::other(format!("an earlier sync of this disk failed: {first}"))));
+        }
+        if let Err(error) = self.begin(Action::Sync, "") {
+            self.medium.fail_sync();
+            if self.lies(Lie::SecondTry) {
+                self.begin(Action::Sync, "")?;
+                self.medium.sync();
+                return Ok(());
+            }
+            self.sync_failure = Some(error.to_string()).filter(|_| !self.lies(Lie::FailureForgotten));
+            return Err(match error {
+                DiskError::Io { source, .. } => failure(source),
+                error => failure(io::Error::other(error.to_string())),
+            });
+        }
+        self.medium.sync();
+        Ok(())
+    }
+
+    /// Writes a new file and gives it a name, in memory.
+    fn put(&mut self, path: &str, blob: Blob) {
+        let inode = self.medium.new_inode();
+        self.medium.change(Change::Write { inode, blob: Arc::new(blob) });
+        self.medium.change(Change::Name { path: path.into(), node: Node::File(inode) });
+    }
+
+    /// The file at `path`, if there is one; an error if it, or a folder on the way to it, is something else (D15).
+    fn file(&self, path: &str) -> Result<Option<u64>, DiskError> {
+        let names = &self.medium.cached.names;
+        let foreign = |path: &str, what| Err(DiskError::Foreign { path: PathBuf::from(path), what });
+        for (end, _) in path.match_indices('/') {
+            if let Some(Node::File(_) | Node::Symlink) = names.get(&path[..end]) {
+                return foreign(&path[..end], "not a folder");
+            }
+        }
+        match names.get(path) {
+            None => Ok(None),
+            Some(Node::File(inode)) => Ok(Some(*inode)),
+            Some(Node::Symlink) => foreign(path, "a symlink"),
+            Some(Node::Folder) => foreign(path, "a folder"),
+        }
+    }
+
+    fn has_room_for(&self, size: Bytes) -> Result<(), DiskError> {
+        let needed = distbackup_core::model::billed(size, distbackup_core::model::BLOCK);
+        match self.capacity {
+            Some(capacity) if self.medium.cached.used() + needed > capacity => {
+                Err(DiskError::Full { needed: size })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

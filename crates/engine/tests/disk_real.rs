@@ -1,0 +1,325 @@
+//! The real disk on real filesystems: the laws of the port, power cuts, full, read-only and small ones.
+//!
+//! Most of it needs root and loop devices; without them a test says loudly that it was skipped.
+
+// A test that cannot set its stage has nothing better to do than to stop.
+#![allow(clippy::unwrap_used)]
+
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use distbackup_core::model::{Bytes, DiskUuid};
+use distbackup_engine::content::{Content, InMemory, Segment};
+use distbackup_engine::disk::laws::{Bench, check_laws};
+use distbackup_engine::disk::simulated::{Planted, PowerCut};
+use distbackup_engine::disk::{Disk, DiskError, FolderDisk, Identity, StageError};
+
+fn identity() -> Identity {
+    Identity {
+        uuid: DiskUuid("r".into()),
+        name: "red".into(),
+        set: None,
+        format: 1,
+        features_required: Vec::new(),
+        stamp: None,
+        other: serde_json::Map::new(),
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output =
+        Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+/// A filesystem in a file, or in memory; unmounted when it goes.
+struct Mounted {
+    image: PathBuf,
+    point: PathBuf,
+    mounted: bool,
+    _room: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// Makes and mounts a filesystem, or says loudly why not.
+    fn new(kind: &str, megabytes: u64) -> Option<Self> {
+        match Self::try_new(kind, megabytes) {
+            Ok(mounted) => Some(mounted),
+            Err(why) => {
+                eprintln!("SKIPPED: no {kind} filesystem can be made and mounted here: {}", why.trim());
+                None
+            }
+        }
+    }
+
+    fn try_new(kind: &str, megabytes: u64) -> Result<Self, String> {
+        let room = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let (image, point) = (room.path().join("image"), room.path().join("mnt"));
+        std::fs::create_dir(&point).map_err(|error| error.to_string())?;
+        let mut mounted = Mounted { image, point, mounted: false, _room: room };
+        if kind == "tmpfs" {
+            run("mount", &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs", mounted.point()])?;
+            mounted.mounted = true;
+            return Ok(mounted);
+        }
+        let file = std::fs::File::create(&mounted.image).map_err(|error| error.to_string())?;
+        file.set_len(megabytes << 20).map_err(|error| error.to_string())?;
+        let quiet: &[&str] = if kind == "vfat" { &[] } else { &["-q"] };
+        run(&format!("mkfs.{kind}"), &[quiet, &[&mounted.image.to_string_lossy()]].concat())?;
+        mounted.mount()?;
+        Ok(mounted)
+    }
+
+    fn point(&self) -> &str {
+        self.point.to_str().unwrap()
+    }
+
+    fn mount(&mut self) -> Result<(), String> {
+        run("mount", &["-o", "loop", &self.image.to_string_lossy(), self.point()])?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    fn unmount(&mut self) -> Result<(), String> {
+        run("umount", &[self.point()])?;
+        self.mounted = false;
+        Ok(())
+    }
+
+    /// The filesystem stops as if the power were gone: nothing in memory, not even its journal, is written any more.
+    fn power_cut(&mut self) -> Result<(), String> {
+        let shutdown = "import fcntl, os, struct, sys; \
+            fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+        run("python3", &["-c", shutdown, self.point()])?;
+        self.unmount()?;
+        self.mount()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.mounted
+            && let Err(why) = self.unmount()
+        {
+            eprintln!("{} stays mounted: {why}", self.point());
+        }
+    }
+}
+
+enum Place {
+    Temporary(tempfile::TempDir),
+    Mounted(Mounted),
+}
+
+struct FolderBench {
+    disk: Option<FolderDisk>,
+    place: Place,
+    each_file: bool,
+    outside: tempfile::NamedTempFile,
+}
+
+impl FolderBench {
+    fn new(place: Place, each_file: bool) -> Self {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(outside.path(), b"precious").unwrap();
+        let mut bench = FolderBench { disk: None, place, each_file, outside };
+        drop(FolderDisk::create(&bench.folder(), &identity()).unwrap());
+        bench.connect();
+        bench
+    }
+
+    fn connect(&mut self) {
+        let disk = FolderDisk::open(&self.folder()).unwrap();
+        self.disk = Some(if self.each_file { disk.syncing_each_file() } else { disk });
+    }
+
+    fn folder(&self) -> PathBuf {
+        match &self.place {
+            Place::Temporary(room) => room.path().join("red"),
+            Place::Mounted(mounted) => mounted.point.join("red"),
+        }
+    }
+}
+
+impl Drop for FolderBench {
+    fn drop(&mut self) {
+        // Before the filesystem is unmounted.
+        self.disk = None;
+    }
+}
+
+impl Bench for FolderBench {
+    fn disk(&self) -> &dyn Disk {
+        self.disk.as_ref().unwrap()
+    }
+
+    fn power_cut(&mut self, _: PowerCut) -> bool {
+        let Place::Mounted(mounted) = &mut self.place else { return false };
+        self.disk = None;
+        mounted.power_cut().unwrap();
+        self.connect();
+        true
+    }
+
+    fn fail_sync_after(&mut self, _: u64) -> bool {
+        false
+    }
+
+    fn plant(&mut self, path: &str, what: Planted) -> bool {
+        let path = self.folder().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // The incoming folder is there already, empty.
+        let _made_room = std::fs::remove_dir(&path);
+        match what {
+            Planted::Symlink => symlink(self.outside.path(), path).unwrap(),
+            Planted::Folder => std::fs::create_dir(path).unwrap(),
+            Planted::File => std::fs::write(path, b"planted").unwrap(),
+        }
+        true
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.folder().join(path).symlink_metadata().is_ok()
+    }
+
+    fn outside_is_untouched(&self) -> bool {
+        std::fs::read(self.outside.path()).is_ok_and(|content| content == b"precious")
+    }
+}
+
+#[test]
+fn a_folder_keeps_all_laws() {
+    for each_file in [false, true] {
+        let place = || Place::Temporary(tempfile::tempdir().unwrap());
+        let make = || Box::new(FolderBench::new(place(), each_file)) as Box<dyn Bench>;
+        assert_eq!(check_laws(&make).unwrap(), ["cut the power", "let a sync fail"]);
+    }
+}
+
+/// D2: the power is cut on a real filesystem, whose journal is not written either.
+#[test]
+fn d2_a_folder_keeps_all_laws_when_the_power_is_cut() {
+    for (kind, megabytes, each_file) in [("ext4", 16, false), ("ext4", 16, true), ("xfs", 320, false)] {
+        let Some(probe) = Mounted::new(kind, megabytes) else { continue };
+        drop(probe);
+        let place = || Place::Mounted(Mounted::new(kind, megabytes).unwrap());
+        let make = || Box::new(FolderBench::new(place(), each_file)) as Box<dyn Bench>;
+        assert_eq!(check_laws(&make).unwrap(), ["let a sync fail"], "{kind}");
+    }
+}
+
+/// The opposite, so that the test above is known to cut: what was only staged and renamed by hand is lost.
+#[test]
+fn a_cut_of_power_really_loses_what_was_not_synced() {
+    let Some(mut mounted) = Mounted::new("ext4", 16) else { return };
+    std::fs::write(mounted.point.join("unsynced"), vec![1; 100_000]).unwrap();
+    mounted.power_cut().unwrap();
+    let left = std::fs::read(mounted.point.join("unsynced"));
+    assert!(left.is_err() || left.is_ok_and(|content| content != vec![1; 100_000]));
+}
+
+fn incoming(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("distbackup-incoming")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn d4_a_full_disk_says_so_leaves_nothing_behind_and_takes_what_fits() {
+    let Some(mounted) = Mounted::new("tmpfs", 1) else { return };
+    let folder = mounted.point.join("red");
+    let disk = FolderDisk::create(&folder, &identity()).unwrap();
+    let catalog = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(catalog.path(), b"small").unwrap();
+    let published = disk.publish_catalog(catalog.path()).unwrap();
+
+    let error = disk.stage(&mut InMemory::new(&vec![1; 3 << 20])).unwrap_err();
+    assert!(
+        matches!(error, StageError::Disk(DiskError::Full { needed }) if needed >= Bytes(3 << 20)),
+        "{error}"
+    );
+    std::fs::write(catalog.path(), vec![2; 2 << 20]).unwrap();
+    assert!(matches!(disk.publish_catalog(catalog.path()), Err(DiskError::Full { .. })));
+    assert_eq!(disk.catalog_hash(), Some(published));
+    assert_eq!(incoming(&folder), 0);
+
+    let staged = disk.stage(&mut InMemory::new(&[3; 100_000])).unwrap();
+    disk.commit(vec![staged]).unwrap();
+    let space = disk.space().unwrap();
+    assert!(space.total == Bytes(1 << 20) && space.free < Bytes((1 << 20) - 100_000), "{space:?}");
+}
+
+#[test]
+fn d9_a_disk_that_turns_read_only_says_so_and_can_still_be_read() {
+    let Some(mounted) = Mounted::new("ext4", 16) else { return };
+    let folder = mounted.point.join("red");
+    let disk = FolderDisk::create(&folder, &identity()).unwrap();
+    let staged = disk.stage(&mut InMemory::new(b"kept")).unwrap();
+    let id = staged.id;
+    disk.commit(vec![staged]).unwrap();
+    let waiting = disk.stage(&mut InMemory::new(b"waiting")).unwrap();
+    run("mount", &["-o", "remount,ro", mounted.point()]).unwrap();
+
+    assert!(matches!(disk.stage(&mut InMemory::new(b"x")), Err(StageError::Disk(DiskError::ReadOnly))));
+    assert!(disk.commit(vec![waiting]).is_err());
+    assert!(matches!(disk.remove(id), Err(DiskError::ReadOnly)));
+    assert!(matches!(disk.write_identity(&identity()), Err(DiskError::ReadOnly)));
+    assert!(disk.open(id).unwrap().next_segment().unwrap().is_some());
+    drop(disk);
+    let again = FolderDisk::open(&folder).unwrap();
+    assert!(again.open(id).is_ok() && again.identity().is_ok() && again.list_folder(0).is_ok());
+}
+
+/// D17: no file of 4 GiB, no hard links, no modes; all the rest works.
+#[test]
+fn d17_a_fat_disk_works_up_to_its_largest_file() {
+    struct TooLarge(bool);
+    impl Content for TooLarge {
+        fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>> {
+            Ok((!std::mem::replace(&mut self.0, true)).then_some(Segment::Zeros(4 << 30)))
+        }
+    }
+    let Some(mounted) = Mounted::new("vfat", 64) else { return };
+    let folder = mounted.point.join("red");
+    let disk = FolderDisk::create(&folder, &identity()).unwrap();
+    assert_eq!(disk.space().unwrap().file_max, Bytes((4 << 30) - 1));
+    assert!(matches!(disk.stage(&mut TooLarge(false)), Err(StageError::Disk(DiskError::TooLarge { .. }))));
+    let staged = disk.stage(&mut InMemory::new(b"fits")).unwrap();
+    disk.commit(vec![staged]).unwrap();
+    let catalog = tempfile::NamedTempFile::new().unwrap();
+    for content in [b"one", b"two"] {
+        std::fs::write(catalog.path(), content).unwrap();
+        disk.publish_catalog(catalog.path()).unwrap();
+    }
+    assert_eq!(std::fs::read(folder.join("distbackup.sqlite.previous")).unwrap(), b"one");
+    assert_eq!(incoming(&folder), 0);
+}
+
+/// What is mounted below the disk's folder is not the disk: its sync would not reach it.
+#[test]
+fn d15_another_filesystem_in_the_place_of_the_objects_is_not_entered() {
+    let Some(disk_place) = Mounted::new("tmpfs", 4) else { return };
+    let folder = disk_place.point.join("red");
+    let disk = FolderDisk::create(&folder, &identity()).unwrap();
+    let objects = folder.join("distbackup-objects");
+    std::fs::create_dir(&objects).unwrap();
+    run("mount", &["-t", "tmpfs", "tmpfs", objects.to_str().unwrap()]).unwrap();
+    let listed = disk.list_folder(0);
+    let committed = disk.stage(&mut InMemory::new(b"x")).map(|staged| disk.commit(vec![staged]));
+    run("umount", &[objects.to_str().unwrap()]).unwrap();
+    assert!(matches!(listed, Err(DiskError::Foreign { .. })));
+    assert!(matches!(committed, Ok(Err(DiskError::Foreign { .. }))));
+    drop(disk);
+}
+
+#[test]
+fn the_largest_file_is_known_without_writing_one() {
+    for (kind, megabytes) in [("ext4", 16), ("xfs", 320), ("btrfs", 128), ("tmpfs", 1)] {
+        let Some(mounted) = Mounted::new(kind, megabytes) else { continue };
+        let disk = FolderDisk::create(&mounted.point.join("red"), &identity()).unwrap();
+        let largest = disk.space().unwrap().file_max;
+        eprintln!("{kind}: {largest}");
+        assert!(largest >= Bytes(1 << 40), "{kind}: {largest}");
+        drop(disk);
+    }
+}
