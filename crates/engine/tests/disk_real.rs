@@ -210,6 +210,23 @@ fn d2_a_folder_keeps_all_laws_when_the_power_is_cut() {
     }
 }
 
+#[test]
+fn d2_a_published_catalog_and_the_one_before_survive_a_power_cut() {
+    let Some(mounted) = Mounted::new("ext4", 16) else { return };
+    let mut bench = FolderBench::new(Place::Mounted(mounted), false);
+    let local = tempfile::NamedTempFile::new().unwrap();
+    let contents = [b"one", b"two"];
+    for content in contents {
+        std::fs::write(local.path(), content).unwrap();
+        bench.disk().publish_catalog(local.path()).unwrap();
+    }
+    assert!(bench.power_cut(PowerCut::LoseAll));
+    assert!(bench.disk().fetch_catalog(local.path()).unwrap());
+    assert_eq!(std::fs::read(local.path()).unwrap(), contents[1]);
+    assert!(bench.disk().fetch_previous_catalog(local.path()).unwrap());
+    assert_eq!(std::fs::read(local.path()).unwrap(), contents[0]);
+}
+
 /// The opposite, so that the test above is known to cut: what was only staged and renamed by hand is lost.
 #[test]
 fn a_cut_of_power_really_loses_what_was_not_synced() {
