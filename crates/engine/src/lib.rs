@@ -3,7 +3,10 @@
 //! It does things and returns what happened as typed outcomes; it never prints, prompts or exits
 //! (DESIGN 5). `ops` holds one use case per file; everything else serves them.
 
+pub mod catalog;
 pub mod clock;
 pub mod content;
 pub mod disk;
+pub mod ops;
+pub mod platform;
 pub mod progress;

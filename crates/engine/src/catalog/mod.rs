@@ -1,0 +1,179 @@
+//! The catalog: everything the set knows, in one SQLite file.
+//!
+//! All SQL of the program is below this folder; no other module sees a connection. One file per
+//! family of tables. A write function runs in a transaction of [`Catalog::write`] and is named after
+//! the fact that it records; a read function is named after the question it answers. Readers
+//! stream: nothing here holds the whole tree in memory (DESIGN 4).
+//!
+//! The database is a WAL database with `synchronous=FULL`: a committed transaction survives a power
+//! cut, on which N1 and N2 rest.
+
+mod columns;
+mod copies;
+mod disks;
+mod error;
+mod history;
+mod merge;
+mod migrations;
+mod objects;
+mod orphans;
+mod planning;
+mod publish;
+mod runs;
+mod settings;
+mod snapshots;
+mod sources;
+mod tree;
+mod tree_read;
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+pub use copies::{CopyRow, HeldObject, ProofKind};
+pub use disks::{DiskRow, NewDisk};
+pub use error::CatalogError;
+pub use history::CatalogTime;
+pub use merge::Merged;
+pub use objects::{ObjectRow, Reference};
+pub use orphans::Orphan;
+pub use planning::{Loaded, PlanRow};
+pub use publish::{CheckedCopy, inspect};
+pub use runs::RunRow;
+pub use settings::Retention;
+pub use snapshots::{At, SnapshotRow};
+pub use sources::{PathConfig, SourceRow};
+pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
+pub use tree_read::{Entries, EntryRow, PendingKey, PendingRow};
+
+/// Marks the file as a catalog of distbackup 2: "dsb2".
+pub const APPLICATION_ID: i32 = 0x6473_6232;
+
+/// Newest schema that this program writes. Numbers below 100 belong to distbackup 1.x.
+pub const SCHEMA_VERSION: i32 = migrations::NEWEST;
+
+/// Page cache of the writing connection. More does not make a scan faster: rows come in order.
+const CACHE_KIB: i32 = 32 * 1024;
+
+/// Page cache of each reading connection.
+const VIEW_CACHE_KIB: i32 = 8 * 1024;
+
+/// The PC's catalog, open for reading and writing by this process alone.
+#[derive(Debug)]
+pub struct Catalog {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// A frozen view of the catalog for another thread: sees what was committed when it was made.
+#[derive(Debug)]
+pub struct View {
+    connection: Connection,
+}
+
+/// Answers questions; see the files of this folder for which.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'c> {
+    connection: &'c Connection,
+}
+
+/// Records facts inside one transaction; can also answer questions, and sees its own changes.
+#[derive(Debug)]
+pub struct Writer<'c> {
+    reader: Reader<'c>,
+}
+
+impl<'c> Deref for Writer<'c> {
+    type Target = Reader<'c>;
+    fn deref(&self) -> &Reader<'c> {
+        &self.reader
+    }
+}
+
+impl Catalog {
+    /// Creates a new, empty catalog for a new set. Refuses to touch an existing file (C3).
+    pub fn create(path: &Path, now_ns: i64) -> Result<Self, CatalogError> {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+        file.map_err(|source| CatalogError::Io { action: "create", path: path.to_owned(), source })?;
+        crate::platform::make_private(path)
+            .map_err(|source| CatalogError::Io { action: "protect", path: path.to_owned(), source })?;
+        let connection = Self::connect(path)?;
+        migrations::create(&connection, now_ns)?;
+        Ok(Catalog { connection, path: path.to_owned() })
+    }
+
+    /// Opens the catalog, checks that it is one, and migrates an older schema after saving a copy beside it.
+    ///
+    /// Missing, empty, newer, damaged or foreign files are errors, never a new catalog (N11).
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        migrations::check_file(path)?;
+        let mut connection = Self::connect(path)?;
+        migrations::check_and_migrate(&mut connection, path)?;
+        Ok(Catalog { connection, path: path.to_owned() })
+    }
+
+    fn connect(path: &Path) -> Result<Connection, CatalogError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(|source| CatalogError::from_sql("open the catalog", path, source))?;
+        let set = |pragma: &str| {
+            connection
+                .execute_batch(pragma)
+                .map_err(|source| CatalogError::from_sql("prepare the catalog", path, source))
+        };
+        set("PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;")?;
+        set("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = FILE;")?;
+        set(&format!("PRAGMA cache_size = -{CACHE_KIB}; PRAGMA cell_size_check = ON;"))?;
+        connection.set_prepared_statement_cache_capacity(128);
+        Ok(connection)
+    }
+
+    /// Where the catalog is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers questions about what is committed now.
+    pub fn read(&self) -> Reader<'_> {
+        Reader { connection: &self.connection }
+    }
+
+    /// A frozen view for another thread, of what is committed now.
+    pub fn view(&self) -> Result<View, CatalogError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.execute_batch(&format!(
+                "PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -{VIEW_CACHE_KIB}; BEGIN;"
+            ))?;
+            // A deferred transaction begins with its first read: take it now, before the writer starts.
+            connection.query_row("SELECT generation FROM catalog", [], |_| Ok(()))?;
+            connection.set_prepared_statement_cache_capacity(32);
+            Ok(connection)
+        };
+        open().map(|connection| View { connection }).map_err(|source| CatalogError::sql("open a view", source))
+    }
+
+    /// Runs `work` in one transaction, durable when this returns `Ok`; nothing is changed otherwise.
+    pub fn write<T, E: From<CatalogError>>(
+        &mut self,
+        what: &'static str,
+        work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|source| CatalogError::sql(what, source))?;
+        let outcome = work(&Writer { reader: Reader { connection: &transaction } })?;
+        transaction.commit().map_err(|source| CatalogError::sql(what, source))?;
+        Ok(outcome)
+    }
+}
+
+impl View {
+    /// Answers questions about the moment the view was made.
+    pub fn read(&self) -> Reader<'_> {
+        Reader { connection: &self.connection }
+    }
+}

@@ -1,0 +1,108 @@
+//! Objects: which contents exist, and what refers to them.
+
+use distbackup_core::model::{Bytes, DirNo, ObjectId, ObjectNo};
+use rusqlite::OptionalExtension;
+
+use super::{CatalogError, Reader, Writer, columns};
+
+/// One object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectRow {
+    /// Its row.
+    pub object: ObjectNo,
+    /// Its identity.
+    pub id: ObjectId,
+    /// Bytes of content.
+    pub size: Bytes,
+}
+
+/// A name that refers to an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The folder.
+    pub directory: DirNo,
+    /// The name in it.
+    pub name: Vec<u8>,
+    /// In the current tree; else only in history.
+    pub live: bool,
+}
+
+impl Reader<'_> {
+    /// The object with this content.
+    pub fn object_by_id(&self, id: &ObjectId) -> Result<Option<ObjectRow>, CatalogError> {
+        self.connection
+            .prepare_cached("SELECT id, sha256, size FROM object WHERE sha256 = ?1")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([&id.0], |row| {
+                        Ok(ObjectRow {
+                            object: ObjectNo(row.get(0)?),
+                            id: columns::object_id(row, 1)?,
+                            size: columns::bytes(row, 2)?,
+                        })
+                    })
+                    .optional()
+            })
+            .map_err(|source| CatalogError::sql("find an object", source))
+    }
+
+    /// The object of a row.
+    pub fn object(&self, object: ObjectNo) -> Result<Option<ObjectRow>, CatalogError> {
+        self.connection
+            .prepare_cached("SELECT sha256, size FROM object WHERE id = ?1")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([object.0], |row| {
+                        Ok(ObjectRow { object, id: columns::object_id(row, 0)?, size: columns::bytes(row, 1)? })
+                    })
+                    .optional()
+            })
+            .map_err(|source| CatalogError::sql("find an object", source))
+    }
+
+    /// Whether the tree or kept history refers to an object.
+    pub fn is_referenced(&self, object: ObjectNo) -> Result<bool, CatalogError> {
+        self.connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM entry WHERE object = ?1)")
+            .and_then(|mut statement| statement.query_row([object.0], |row| row.get(0)))
+            .map_err(|source| CatalogError::sql("look for references to an object", source))
+    }
+
+    /// At most `limit` names of an object, names of the current tree first.
+    pub fn references(&self, object: ObjectNo, limit: u32) -> Result<Vec<Reference>, CatalogError> {
+        const SQL: &str = "
+            SELECT directory, name, died IS NULL AS live FROM entry
+             WHERE object = ?1 ORDER BY live DESC, directory, name LIMIT ?2";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(SQL)?;
+            let rows = statement.query_map((object.0, limit), |row| {
+                Ok(Reference { directory: DirNo(row.get(0)?), name: row.get(1)?, live: row.get(2)? })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| CatalogError::sql("list the names of an object", source))
+    }
+}
+
+impl Writer<'_> {
+    /// The row of a content, made if it is new.
+    pub fn intern_object(&self, id: &ObjectId, size: Bytes) -> Result<ObjectNo, CatalogError> {
+        if let Some(row) = self.object_by_id(id)? {
+            return Ok(row.object);
+        }
+        self.connection
+            .prepare_cached("INSERT INTO object (sha256, size) VALUES (?1, ?2)")
+            .and_then(|mut statement| statement.insert((&id.0, columns::to_signed(size.0))))
+            .map(ObjectNo)
+            .map_err(|source| CatalogError::sql("record an object", source))
+    }
+
+    /// Forgets objects that nothing refers to and no disk holds; returns how many.
+    pub fn forget_unused_objects(&self) -> Result<usize, CatalogError> {
+        const SQL: &str = "
+            DELETE FROM object
+             WHERE NOT EXISTS (SELECT 1 FROM copy WHERE copy.object = object.id)
+               AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.object = object.id)";
+        self.connection.execute(SQL, []).map_err(|source| CatalogError::sql("forget unused objects", source))
+    }
+}

@@ -1,0 +1,83 @@
+//! The copy of the catalog for a disk, and the reading of copies that come from disks.
+
+use std::path::Path;
+
+use distbackup_core::model::SetUuid;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Catalog, CatalogError, Reader, migrations};
+
+/// A catalog copy that was opened read-only and checked.
+#[derive(Debug)]
+pub struct CheckedCopy {
+    connection: Connection,
+    /// The set it belongs to.
+    pub set: SetUuid,
+    /// Its generation: of two copies of one set, the larger one knows more.
+    pub generation: i64,
+    /// Newest catalog time in it.
+    pub newest_ns: i64,
+}
+
+impl CheckedCopy {
+    /// Answers questions from the copy.
+    pub fn read(&self) -> Reader<'_> {
+        Reader { connection: &self.connection }
+    }
+}
+
+impl Catalog {
+    /// Writes a consistent snapshot of the catalog to a new file, which must not exist, and checks it.
+    ///
+    /// By `VACUUM INTO`, so the copy is no WAL database and opens on read-only media (DESIGN 6).
+    pub fn write_copy(&self, to: &Path) -> Result<(), CatalogError> {
+        use std::os::unix::ffi::OsStrExt;
+        let sql = |source| CatalogError::sql("copy the catalog", source);
+        self.connection
+            .prepare("VACUUM INTO CAST(?1 AS TEXT)")
+            .and_then(|mut statement| statement.execute([to.as_os_str().as_bytes()]))
+            .map_err(sql)?;
+        crate::platform::make_private(to)
+            .map_err(|source| CatalogError::Io { action: "protect", path: to.to_owned(), source })?;
+        inspect(to, true).map(|_| ())
+    }
+}
+
+/// Opens a catalog copy as untrusted input: read-only, nothing in its schema is run (C7, N12).
+///
+/// With `whole` every page is checked, which reads the file once.
+pub fn inspect(path: &Path, whole: bool) -> Result<CheckedCopy, CatalogError> {
+    migrations::check_file(path)?;
+    let sql = |source| CatalogError::from_sql("open a catalog copy", path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
+    connection
+        .execute_batch("PRAGMA trusted_schema = OFF; PRAGMA query_only = ON; PRAGMA cell_size_check = ON;")
+        .map_err(sql)?;
+    migrations::schema_of(&connection, path)?;
+    if whole {
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
+        if verdict != "ok" {
+            return Err(CatalogError::Damaged { path: path.to_owned(), why: verdict });
+        }
+    }
+    refuse_views_and_triggers(&connection, path)?;
+    let head = connection.query_row("SELECT set_uuid, generation, newest_ns FROM catalog", [], |row| {
+        Ok((SetUuid(row.get(0)?), row.get(1)?, row.get(2)?))
+    });
+    let (set, generation, newest_ns) = head.map_err(sql)?;
+    Ok(CheckedCopy { connection, set, generation, newest_ns })
+}
+
+/// Our catalogs have neither views nor triggers: a copy that does was made to run something (C7).
+fn refuse_views_and_triggers(connection: &Connection, path: &Path) -> Result<(), CatalogError> {
+    let count: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 'trigger')", [], |row| row.get(0))
+        .map_err(|source| CatalogError::from_sql("open a catalog copy", path, source))?;
+    if count > 0 {
+        let why = "it contains views or triggers, which no catalog has".to_owned();
+        return Err(CatalogError::Damaged { path: path.to_owned(), why });
+    }
+    Ok(())
+}

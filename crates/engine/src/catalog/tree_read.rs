@@ -1,0 +1,307 @@
+//! The virtual tree, read: folders entry by entry, places of directories, work still to do.
+
+use distbackup_core::model::{
+    DirNo, FilesystemNo, Holes, Kind, LinkNo, Metadata, ObjectNo, Owner, SnapshotNo, Stamp, VirtualPath,
+};
+use rusqlite::{CachedStatement, OptionalExtension, Row, Rows};
+
+use super::snapshots::At;
+use super::{CatalogError, Reader, columns};
+
+/// One entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryRow {
+    /// The folder it stands in.
+    pub directory: DirNo,
+    /// Its name; raw bytes.
+    pub name: Vec<u8>,
+    /// First snapshot that has it like this.
+    pub born: SnapshotNo,
+    /// First snapshot that has it like this no longer; `None`: it is current.
+    pub died: Option<SnapshotNo>,
+    /// What it is.
+    pub kind: Kind,
+    /// A directory's own number.
+    pub node: Option<DirNo>,
+    /// A file's content.
+    pub object: Option<ObjectNo>,
+    /// The content is still to be read, or was never captured.
+    pub pending: bool,
+    /// What `stat` said.
+    pub stamp: Stamp,
+    /// Row of its metadata.
+    pub metadata: i64,
+    /// Hard-link group.
+    pub link: Option<LinkNo>,
+    /// Target of a symlink, or `major:minor` of a device.
+    pub target: Option<Vec<u8>>,
+    /// Holes of a sparse file.
+    pub holes: Holes,
+}
+
+const COLUMNS: &str = "directory, name, born, died, kind, node, object, pending, size, mtime_ns, ctime_ns,
+    filesystem, inode, metadata, link, target, holes";
+
+fn entry_row(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
+    Ok(EntryRow {
+        directory: DirNo(row.get(0)?),
+        name: row.get(1)?,
+        born: SnapshotNo(row.get(2)?),
+        died: row.get::<_, Option<i64>>(3)?.map(SnapshotNo),
+        kind: columns::kind(row, 4)?,
+        node: row.get::<_, Option<i64>>(5)?.map(DirNo),
+        object: row.get::<_, Option<i64>>(6)?.map(ObjectNo),
+        pending: row.get(7)?,
+        stamp: Stamp {
+            size: columns::unsigned(row, 8)?,
+            mtime_ns: row.get(9)?,
+            ctime_ns: row.get(10)?,
+            filesystem: FilesystemNo(row.get(11)?),
+            inode: columns::bits(row, 12)?,
+        },
+        metadata: row.get(13)?,
+        link: row.get::<_, Option<i64>>(14)?.map(LinkNo),
+        target: row.get(15)?,
+        holes: columns::holes(row, 16)?,
+    })
+}
+
+/// A prepared question for the entries of folders; ask it with [`Entries::of`].
+pub struct Entries<'c> {
+    statement: CachedStatement<'c>,
+    at: At,
+}
+
+/// The entries of one folder, in order of their names, one at a time.
+pub struct EntryCursor<'s> {
+    rows: Rows<'s>,
+}
+
+impl std::fmt::Debug for Entries<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entries").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for EntryCursor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EntryCursor")
+    }
+}
+
+impl<'c> Entries<'c> {
+    /// Begins to read the folder with this number.
+    pub fn of(&mut self, directory: DirNo) -> Result<EntryCursor<'_>, CatalogError> {
+        let outcome = match self.at {
+            At::Now => self.statement.query([directory.0]),
+            At::Snapshot(_) => {
+                let (born, died) = self.at.bounds();
+                self.statement.query([directory.0, born, died])
+            }
+        };
+        outcome.map(|rows| EntryCursor { rows }).map_err(|source| CatalogError::sql("read a folder", source))
+    }
+}
+
+impl EntryCursor<'_> {
+    /// The next entry, or `None` at the end.
+    pub fn next_entry(&mut self) -> Result<Option<EntryRow>, CatalogError> {
+        let mut next = || self.rows.next()?.map(entry_row).transpose();
+        next().map_err(|source| CatalogError::sql("read a folder", source))
+    }
+}
+
+/// Where the walk over pending files stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingKey {
+    /// Folder.
+    pub directory: DirNo,
+    /// Name.
+    pub name: Vec<u8>,
+}
+
+/// A file whose content is still to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRow {
+    /// Folder and name.
+    pub key: PendingKey,
+    /// First snapshot that has it.
+    pub born: SnapshotNo,
+    /// What `stat` said.
+    pub stamp: Stamp,
+    /// The content it is presumed to have; to be confirmed.
+    pub presumed: Option<ObjectNo>,
+    /// Hard-link group.
+    pub link: Option<LinkNo>,
+}
+
+impl<'c> Reader<'c> {
+    /// Prepares to read folders as they were at a moment.
+    pub fn entries(&self, at: At) -> Result<Entries<'c>, CatalogError> {
+        let condition = match at {
+            At::Now => "died IS NULL",
+            At::Snapshot(_) => "born <= ?2 AND (died IS NULL OR died > ?3)",
+        };
+        let sql = format!("SELECT {COLUMNS} FROM entry WHERE directory = ?1 AND {condition} ORDER BY name");
+        self.connection
+            .prepare_cached(&sql)
+            .map(|statement| Entries { statement, at })
+            .map_err(|source| CatalogError::sql("read folders", source))
+    }
+
+    /// One entry by its folder and name.
+    pub fn entry(&self, directory: DirNo, name: &[u8], at: At) -> Result<Option<EntryRow>, CatalogError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM entry
+              WHERE directory = ?1 AND name = ?2 AND born <= ?3 AND (died IS NULL OR died > ?4)
+              ORDER BY born DESC LIMIT 1"
+        );
+        let (born, died) = at.bounds();
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_row((directory.0, name, born, died), entry_row).optional())
+            .map_err(|source| CatalogError::sql("find an entry", source))
+    }
+
+    /// Where a directory stands: the newest place it has or had.
+    pub fn place_of(&self, node: DirNo) -> Result<Option<(DirNo, Vec<u8>)>, CatalogError> {
+        const SQL: &str = "
+            SELECT directory, name FROM entry WHERE node = ?1
+             ORDER BY died IS NULL DESC, born DESC LIMIT 1";
+        self.connection
+            .prepare_cached(SQL)
+            .and_then(|mut statement| {
+                statement.query_row([node.0], |row| Ok((DirNo(row.get(0)?), row.get(1)?))).optional()
+            })
+            .map_err(|source| CatalogError::sql("find a folder's place", source))
+    }
+
+    /// The virtual path of a directory. Damage that would make a circle ends in an error.
+    pub fn path_of(&self, node: DirNo) -> Result<VirtualPath, CatalogError> {
+        /// Deeper trees than this do not exist; a longer way up is a circle.
+        const DEPTH_MAX: usize = 100_000;
+        let mut names = Vec::new();
+        let mut at = node;
+        while at != DirNo::ROOT && at.0 > DirNo::ROOT.0 {
+            let Some((parent, name)) = self.place_of(at)? else { break };
+            names.push(name);
+            if names.len() > DEPTH_MAX {
+                return Err(CatalogError::DamagedRow { what: "folders that contain each other" });
+            }
+            at = parent;
+        }
+        Ok(names.iter().rev().fold(VirtualPath::root(), |path, name| path.join(name)))
+    }
+
+    /// The directory that was last seen with this inode, and its place: it may have been moved.
+    pub fn directory_by_inode(
+        &self,
+        filesystem: FilesystemNo,
+        inode: u64,
+    ) -> Result<Option<(DirNo, DirNo, Vec<u8>)>, CatalogError> {
+        const SQL: &str = "
+            SELECT node, directory, name FROM entry
+             WHERE filesystem = ?1 AND inode = ?2 AND node IS NOT NULL AND died IS NULL LIMIT 1";
+        self.connection
+            .prepare_cached(SQL)
+            .and_then(|mut statement| {
+                statement
+                    .query_row((filesystem.0, columns::to_bits(inode)), |row| {
+                        Ok((DirNo(row.get(0)?), DirNo(row.get(1)?), row.get(2)?))
+                    })
+                    .optional()
+            })
+            .map_err(|source| CatalogError::sql("find a moved folder", source))
+    }
+
+    /// Permissions, owner and attributes by their row.
+    pub fn metadata(&self, row: i64) -> Result<Metadata, CatalogError> {
+        const SQL: &str = "SELECT mode, uid, gid, user_name, group_name, xattrs FROM metadata WHERE id = ?1";
+        let found = self
+            .connection
+            .prepare_cached(SQL)
+            .and_then(|mut statement| {
+                statement
+                    .query_row([row], |row| {
+                        Ok(Metadata {
+                            mode: columns::small(row, 0)?,
+                            owner: Owner {
+                                uid: columns::small(row, 1)?,
+                                gid: columns::small(row, 2)?,
+                                user: row.get(3)?,
+                                group: row.get(4)?,
+                            },
+                            xattrs: columns::xattrs(row, 5)?,
+                        })
+                    })
+                    .optional()
+            })
+            .map_err(|source| CatalogError::sql("read metadata", source))?;
+        found.ok_or(CatalogError::DamagedRow { what: "an entry without metadata" })
+    }
+
+    /// The next `limit` pending files after `after`, in tree order.
+    pub fn pending_after(&self, after: Option<&PendingKey>, limit: u32) -> Result<Vec<PendingRow>, CatalogError> {
+        const SQL: &str = "
+            SELECT directory, name, born, size, mtime_ns, ctime_ns, filesystem, inode, object, link
+              FROM entry INDEXED BY entry_pending
+             WHERE pending = 1 AND died IS NULL AND (directory, name) > (?1, ?2)
+             ORDER BY directory, name LIMIT ?3";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(SQL)?;
+            let (directory, name) = after.map_or((i64::MIN, &[][..]), |key| (key.directory.0, &key.name[..]));
+            let rows = statement.query_map((directory, name, limit), |row| {
+                Ok(PendingRow {
+                    key: PendingKey { directory: DirNo(row.get(0)?), name: row.get(1)? },
+                    born: SnapshotNo(row.get(2)?),
+                    stamp: Stamp {
+                        size: columns::unsigned(row, 3)?,
+                        mtime_ns: row.get(4)?,
+                        ctime_ns: row.get(5)?,
+                        filesystem: FilesystemNo(row.get(6)?),
+                        inode: columns::bits(row, 7)?,
+                    },
+                    presumed: row.get::<_, Option<i64>>(8)?.map(ObjectNo),
+                    link: row.get::<_, Option<i64>>(9)?.map(LinkNo),
+                })
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| CatalogError::sql("list pending files", source))
+    }
+
+    /// Number and bytes of pending files; with `unknown_only` those whose content nobody even presumes.
+    pub fn pending_total(&self, unknown_only: bool) -> Result<(u64, u64), CatalogError> {
+        let sql = format!(
+            "SELECT count(*), coalesce(sum(size), 0) FROM entry INDEXED BY entry_pending
+              WHERE pending = 1 AND died IS NULL {}",
+            if unknown_only { "AND object IS NULL" } else { "" }
+        );
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| {
+                statement.query_row([], |row| Ok((columns::unsigned(row, 0)?, columns::unsigned(row, 1)?)))
+            })
+            .map_err(|source| CatalogError::sql("count pending files", source))
+    }
+
+    /// Whether a folder has any current entry.
+    pub fn has_entries(&self, directory: DirNo) -> Result<bool, CatalogError> {
+        self.connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM entry WHERE directory = ?1 AND died IS NULL)")
+            .and_then(|mut statement| statement.query_row([directory.0], |row| row.get(0)))
+            .map_err(|source| CatalogError::sql("look into a folder", source))
+    }
+
+    /// First directory number and first hard-link group number that were never used.
+    pub fn next_numbers(&self) -> Result<(DirNo, LinkNo), CatalogError> {
+        const SQL: &str = "
+            SELECT coalesce((SELECT max(node) FROM entry WHERE node IS NOT NULL), 1),
+                   coalesce((SELECT max(link) FROM entry WHERE link IS NOT NULL), 0)";
+        self.connection
+            .query_row(SQL, [], |row| {
+                Ok((DirNo(row.get::<_, i64>(0)?.max(1) + 1), LinkNo(row.get::<_, i64>(1)? + 1)))
+            })
+            .map_err(|source| CatalogError::sql("number folders", source))
+    }
+}
