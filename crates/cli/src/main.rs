@@ -1,1 +1,48 @@
-fn main(){}
+//! `dsb`: parses, renders and chooses exit codes; the engine does the work.
+#![allow(missing_docs, reason = "a program has no public interface but its command line")]
+
+mod args;
+mod commands;
+mod context;
+mod failure;
+mod log;
+mod render;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+use context::Context;
+use failure::{Exit, Failure};
+use log::LogFile;
+use render::Render;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(args::hoist_global(arguments.clone())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers (0); everything else is wrong usage (2).
+            let code = if error.use_stderr() { Exit::USAGE } else { Exit::DONE };
+            let _ = error.print();
+            return ExitCode::from(code.0);
+        }
+    };
+    distbackup_engine::platform::watch_interrupts();
+    distbackup_engine::platform::raise_open_files_limit();
+    let log = context::locate(&cli.global).ok().and_then(|(folder, _)| LogFile::of(&cli.global, &folder));
+    let render = Render::new(&cli.global, log);
+    let outcome =
+        Context::new(&cli.global, &render, &arguments).and_then(|context| commands::run(&context, &cli));
+    let exit = match outcome {
+        Ok(exit) => exit,
+        Err(failure) => render.failure(&failure),
+    };
+    render.summary(commands::name(&cli), exit);
+    ExitCode::from(exit.0)
+}
+
+/// What a command ends with.
+type Outcome = Result<Exit, Failure>;

@@ -18,6 +18,16 @@ pub enum Segment<'a> {
     Zeros(u64),
 }
 
+impl Segment<'_> {
+    /// Bytes of content that it stands for.
+    pub fn length(&self) -> u64 {
+        match self {
+            Segment::Data(data) => data.len() as u64,
+            Segment::Zeros(length) => *length,
+        }
+    }
+}
+
 /// A content that can be read once, from the beginning to the end.
 pub trait Content {
     /// The next segment, or `None` at the end.

@@ -10,7 +10,9 @@ mod path;
 mod units;
 
 pub use entry::{DeviceNumber, Holes, Kind, Metadata, Owner, Stamp, Xattr};
-pub use ids::{DirNo, DiskNo, DiskUuid, FilesystemNo, LinkNo, ObjectNo, ProofNo, RunNo, SetUuid, SnapshotNo, SourceNo};
+pub use ids::{
+    DirNo, DiskNo, DiskUuid, FilesystemNo, LinkNo, ObjectNo, ProofNo, RunNo, SetUuid, SnapshotNo, SourceNo,
+};
 pub use object::{ObjectId, ObjectIdError};
 pub use path::{PathError, VirtualPath, escape_bytes};
 pub use units::{BLOCK, Bytes, SizeRule, UnitError, billed, parse_duration_days, parse_size};

@@ -217,8 +217,9 @@ mod tests {
 
     #[test]
     fn sizes_are_shown_in_three_digits() {
-        let shown: Vec<String> =
-            [0, 999, 1000, 9_400_000, 999_999, 812_000_000_000, 3_912_000_000_000].map(|n| Bytes(n).to_string()).into();
+        let shown: Vec<String> = [0, 999, 1000, 9_400_000, 999_999, 812_000_000_000, 3_912_000_000_000]
+            .map(|n| Bytes(n).to_string())
+            .into();
         assert_eq!(shown, ["0 B", "999 B", "1.00 kB", "9.40 MB", "1.00 MB", "812 GB", "3.91 TB"]);
     }
 

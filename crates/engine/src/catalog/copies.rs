@@ -3,6 +3,7 @@
 //! A row of `copy` is a claim that must survive a power cut (N1). Rows are written in one place, after
 //! the disk has made the batch durable, and struck out in one place, before the file is unlinked (N2).
 
+use distbackup_core::evidence::Warrant;
 use distbackup_core::model::{Bytes, DiskNo, ObjectId, ObjectNo, ProofNo, RunNo};
 
 use super::{CatalogError, Reader, Writer, columns};
@@ -55,15 +56,29 @@ pub struct HeldObject {
     pub size: Bytes,
 }
 
+/// What would be lost with a disk, by its claims.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WithoutDisk {
+    /// Bytes that other disks hold as well.
+    pub elsewhere: Bytes,
+    /// Bytes that only this disk holds.
+    pub only_here: Bytes,
+    /// Objects that only this disk holds.
+    pub only_here_objects: u64,
+    /// Of those, bytes of objects that the current tree refers to: the sources have them.
+    pub in_sources: Bytes,
+}
+
 impl Reader<'_> {
     /// Copies claimed on `disk` whose identity begins with the 12 bits `prefix`, ascending by identity.
     ///
     /// One of the 4096 folders of a disk at a time: that is how a disk is compared (N4).
     pub fn held_in_folder(&self, disk: DiskNo, prefix: u16) -> Result<Vec<HeldObject>, CatalogError> {
-        // A range of identities through the unique index, then one look-up per object in `copy`.
+        // A range of identities through the unique index, then one look-up per object in `copy`:
+        // CROSS JOIN keeps SQLite from going through the disk's copies once for each of 4096 folders.
         const SQL: &str = "
             SELECT object.id, object.sha256, object.size
-              FROM object JOIN copy ON copy.object = object.id AND copy.disk = ?1
+              FROM object CROSS JOIN copy ON copy.object = object.id AND copy.disk = ?1
              WHERE object.sha256 >= ?2 AND object.sha256 < ?3
              ORDER BY object.sha256";
         let bound = |prefix: u32| {
@@ -95,11 +110,27 @@ impl Reader<'_> {
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
             let rows = statement.query_map([object.0], |row| {
-                Ok(CopyRow { disk: DiskNo(row.get(0)?), proven_ns: row.get(1)?, how: row.get(2)?, doubt: row.get(3)? })
+                Ok(CopyRow {
+                    disk: DiskNo(row.get(0)?),
+                    proven_ns: row.get(1)?,
+                    how: row.get(2)?,
+                    doubt: row.get(3)?,
+                })
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| CatalogError::sql("list the copies of an object", source))
+    }
+
+    /// The disks that claim a copy of an object, by number.
+    pub fn holders(&self, object: ObjectNo) -> Result<Vec<DiskNo>, CatalogError> {
+        let read = || {
+            let mut statement =
+                self.connection.prepare_cached("SELECT disk FROM copy WHERE object = ?1 ORDER BY disk")?;
+            let rows = statement.query_map([object.0], |row| row.get(0).map(DiskNo))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| CatalogError::sql("list the holders of an object", source))
     }
 
     /// Whether `disk` claims a copy of `object`.
@@ -123,6 +154,45 @@ impl Reader<'_> {
             .map_err(|source| CatalogError::sql("count what a disk holds", source))
     }
 
+    /// Billed bytes of what `disk` claims to hold, with allocation units of `unit` bytes (PLACEMENT 1).
+    pub fn held_billed(&self, disk: DiskNo, unit: u64) -> Result<Bytes, CatalogError> {
+        const SQL: &str = "
+            SELECT coalesce(sum((object.size + ?2 - 1) / ?2 * ?2 + ?3), 0)
+              FROM copy JOIN object ON object.id = copy.object WHERE copy.disk = ?1";
+        let block = distbackup_core::model::BLOCK;
+        let values = (disk.0, columns::to_signed(unit.max(block)), columns::to_signed(block));
+        self.connection
+            .prepare_cached(SQL)
+            .and_then(|mut statement| statement.query_row(values, |row| columns::bytes(row, 0)))
+            .map_err(|source| CatalogError::sql("count what a disk holds", source))
+    }
+
+    /// What only `disk` holds and what others hold as well.
+    pub fn without_disk(&self, disk: DiskNo) -> Result<WithoutDisk, CatalogError> {
+        const SQL: &str = "
+            SELECT coalesce(sum(size) FILTER (WHERE others), 0), coalesce(sum(size) FILTER (WHERE NOT others), 0),
+                   count(*) FILTER (WHERE NOT others), coalesce(sum(size) FILTER (WHERE NOT others AND live), 0)
+              FROM (SELECT object.size AS size,
+                           EXISTS (SELECT 1 FROM copy AS other
+                                    WHERE other.object = copy.object AND other.disk <> ?1) AS others,
+                           EXISTS (SELECT 1 FROM entry
+                                    WHERE entry.object = copy.object AND entry.died IS NULL) AS live
+                      FROM copy JOIN object ON object.id = copy.object WHERE copy.disk = ?1)";
+        self.connection
+            .prepare_cached(SQL)
+            .and_then(|mut statement| {
+                statement.query_row([disk.0], |row| {
+                    Ok(WithoutDisk {
+                        elsewhere: columns::bytes(row, 0)?,
+                        only_here: columns::bytes(row, 1)?,
+                        only_here_objects: columns::unsigned(row, 2)?,
+                        in_sources: columns::bytes(row, 3)?,
+                    })
+                })
+            })
+            .map_err(|source| CatalogError::sql("count what only a disk holds", source))
+    }
+
     /// Objects recorded as removed from `disk` whose file may still be there (N2).
     pub fn is_recorded_removal(&self, disk: DiskNo, id: &ObjectId) -> Result<bool, CatalogError> {
         self.connection
@@ -134,7 +204,12 @@ impl Reader<'_> {
 
 impl Writer<'_> {
     /// Records what proves the copies of a batch.
-    pub fn record_proof(&self, run: Option<RunNo>, time_ns: i64, how: ProofKind) -> Result<ProofNo, CatalogError> {
+    pub fn record_proof(
+        &self,
+        run: Option<RunNo>,
+        time_ns: i64,
+        how: ProofKind,
+    ) -> Result<ProofNo, CatalogError> {
         self.connection
             .prepare_cached("INSERT INTO proof (run, at_ns, how) VALUES (?1, ?2, ?3)")
             .and_then(|mut statement| statement.insert((run.map(|run| run.0), time_ns, how.word())))
@@ -151,6 +226,9 @@ impl Writer<'_> {
             self.connection.prepare_cached(SQL)?.execute((object.0, disk.0, proof.0))?;
             self.connection
                 .prepare_cached("DELETE FROM copy_doubt WHERE object = ?1 AND disk = ?2")?
+                .execute((object.0, disk.0))?;
+            self.connection
+                .prepare_cached("DELETE FROM orphan WHERE disk = ?2 AND sha256 = (SELECT sha256 FROM object WHERE id = ?1)")?
                 .execute((object.0, disk.0))?;
             // The name is taken again: a removal that was recorded before must not touch it.
             self.connection
@@ -177,8 +255,12 @@ impl Writer<'_> {
 
     /// Records, before the unlink, that an object goes from a disk (N2): the claim ends, and what is
     /// found of it later is known to be ours to remove.
-    pub fn release_copy(&self, object: ObjectNo, disk: DiskNo) -> Result<(), CatalogError> {
-        let record = "INSERT OR IGNORE INTO removal (disk, sha256) SELECT ?2, sha256 FROM object WHERE id = ?1";
+    ///
+    /// Only a warrant releases a copy, and it is asked for in the same transaction (N3).
+    pub fn release_copy(&self, warrant: Warrant) -> Result<(), CatalogError> {
+        let (object, disk) = (warrant.object(), warrant.disk());
+        let record =
+            "INSERT OR IGNORE INTO removal (disk, sha256) SELECT ?2, sha256 FROM object WHERE id = ?1";
         self.connection
             .prepare_cached(record)
             .and_then(|mut statement| statement.execute((object.0, disk.0)))
@@ -196,9 +278,17 @@ impl Writer<'_> {
     }
 
     /// Raises doubt about one copy: it still counts for wanting copies, no longer for permission to delete others.
-    pub fn doubt_copy(&self, object: ObjectNo, disk: DiskNo, time_ns: i64, why: &str) -> Result<(), CatalogError> {
+    pub fn doubt_copy(
+        &self,
+        object: ObjectNo,
+        disk: DiskNo,
+        time_ns: i64,
+        why: &str,
+    ) -> Result<(), CatalogError> {
         self.connection
-            .prepare_cached("INSERT OR IGNORE INTO copy_doubt (object, disk, since_ns, why) VALUES (?1, ?2, ?3, ?4)")
+            .prepare_cached(
+                "INSERT OR IGNORE INTO copy_doubt (object, disk, since_ns, why) VALUES (?1, ?2, ?3, ?4)",
+            )
             .and_then(|mut statement| statement.execute((object.0, disk.0, time_ns, why)))
             .map(|_| ())
             .map_err(|source| CatalogError::sql("record a doubt", source))

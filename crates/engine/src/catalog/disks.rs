@@ -81,7 +81,8 @@ pub struct NewDisk<'a> {
     pub unproven: bool,
 }
 
-const COLUMNS: &str = "id, uuid, name, size_rule, capacity, total, free, unit, file_max, filesystem, relative_path,
+const COLUMNS: &str =
+    "id, uuid, name, size_rule, capacity, total, free, unit, file_max, filesystem, relative_path,
     last_path, location, note, added_ns, seen_ns, visited_ns, verified_ns, stamp_counter, stamp_random,
     pending_counter, pending_random, unproven, doubt, open_visit, copy_generation, copy_sha256";
 
@@ -127,7 +128,8 @@ impl Reader<'_> {
     /// All disks, by number.
     pub fn disks(&self) -> Result<Vec<DiskRow>, CatalogError> {
         let read = || {
-            let mut statement = self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM disk ORDER BY id"))?;
+            let mut statement =
+                self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM disk ORDER BY id"))?;
             statement.query_map([], disk_row)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| CatalogError::sql("list the disks", source))
@@ -143,7 +145,12 @@ impl Reader<'_> {
 }
 
 impl Writer<'_> {
-    fn update_disk(&self, what: &'static str, sql: &str, values: impl rusqlite::Params) -> Result<(), CatalogError> {
+    fn update_disk(
+        &self,
+        what: &'static str,
+        sql: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<(), CatalogError> {
         self.connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(values))
@@ -157,7 +164,8 @@ impl Writer<'_> {
             INSERT INTO disk (uuid, name, size_rule, capacity, total, free, unit, file_max, relative_path,
                               location, added_ns, unproven)
             VALUES (?1, ?2, ?3, 0, 0, 0, 4096, ?4, x'', ?5, ?6, ?7)";
-        let values = (&new.uuid.0, new.name, new.size_rule, i64::MAX, new.location, new.added_ns, new.unproven);
+        let values =
+            (&new.uuid.0, new.name, new.size_rule, i64::MAX, new.location, new.added_ns, new.unproven);
         self.connection.execute(SQL, values).map_err(|source| CatalogError::sql("record a disk", source))?;
         let disk = DiskNo(self.connection.last_insert_rowid());
         self.advance_generation()?;
@@ -186,8 +194,7 @@ impl Writer<'_> {
 
     /// Records what the owner says of a disk: name, size, location, note.
     pub fn record_disk_settings(&self, row: &DiskRow) -> Result<(), CatalogError> {
-        const SQL: &str =
-            "UPDATE disk SET name = ?2, size_rule = ?3, capacity = ?4, location = ?5, note = ?6 WHERE id = ?1";
+        const SQL: &str = "UPDATE disk SET name = ?2, size_rule = ?3, capacity = ?4, location = ?5, note = ?6 WHERE id = ?1";
         let capacity = columns::to_signed(row.capacity.0);
         let values = (row.disk.0, &row.name, &row.size_rule, capacity, &row.location, &row.note);
         self.update_disk("record the settings of a disk", SQL, values)?;
@@ -196,7 +203,8 @@ impl Writer<'_> {
 
     /// Records, before a visit writes, the stamp it is going to leave, and that it is open (N5, N3).
     pub fn record_visit_begin(&self, disk: DiskNo, next: DiskStamp) -> Result<(), CatalogError> {
-        const SQL: &str = "UPDATE disk SET pending_counter = ?2, pending_random = ?3, open_visit = 1 WHERE id = ?1";
+        const SQL: &str =
+            "UPDATE disk SET pending_counter = ?2, pending_random = ?3, open_visit = 1 WHERE id = ?1";
         let values = (disk.0, columns::to_signed(next.counter), columns::to_bits(next.random));
         self.update_disk("record the begin of a visit", SQL, values)?;
         self.advance_generation()
@@ -233,10 +241,16 @@ impl Writer<'_> {
         self.update_disk("record the catalog copy", SQL, (disk.0, generation, &hash.0))
     }
 
-    /// Records that a whole disk was verified.
-    pub fn record_disk_verified(&self, disk: DiskNo, time_ns: i64) -> Result<(), CatalogError> {
-        const SQL: &str = "UPDATE disk SET verified_ns = ?2, doubt = NULL WHERE id = ?1";
-        self.update_disk("record a verify", SQL, (disk.0, time_ns))
+    /// Records that a whole disk was verified; `clears_doubt` if everything on it was good.
+    pub fn record_disk_verified(
+        &self,
+        disk: DiskNo,
+        time_ns: i64,
+        clears_doubt: bool,
+    ) -> Result<(), CatalogError> {
+        const SQL: &str =
+            "UPDATE disk SET verified_ns = ?2, doubt = CASE WHEN ?3 THEN NULL ELSE doubt END WHERE id = ?1";
+        self.update_disk("record a verify", SQL, (disk.0, time_ns, clears_doubt))
     }
 
     /// Raises doubt about all copies on a disk.
@@ -271,7 +285,8 @@ impl Writer<'_> {
 
     /// Forgets everything a disk was claimed to hold, but keeps the disk (`disk drop`).
     pub fn forget_copies(&self, disk: DiskNo) -> Result<u64, CatalogError> {
-        const SQL: &str = "DELETE FROM copy WHERE (object, disk) IN (SELECT object, disk FROM copy WHERE disk = ?1)";
+        const SQL: &str =
+            "DELETE FROM copy WHERE (object, disk) IN (SELECT object, disk FROM copy WHERE disk = ?1)";
         let count = self
             .connection
             .execute(SQL, [disk.0])

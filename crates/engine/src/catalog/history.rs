@@ -93,7 +93,11 @@ impl Writer<'_> {
                 (state.newest_ns, state.confirmed_ns, state.leap_ns),
             )
             .map_err(|source| CatalogError::sql("record the catalog's time", source))?;
-        Ok(CatalogTime { now_ns: state.newest_ns, confirmed_ns: state.confirmed_ns, leap: state.leap_ns.is_some() })
+        Ok(CatalogTime {
+            now_ns: state.newest_ns,
+            confirmed_ns: state.confirmed_ns,
+            leap: state.leap_ns.is_some(),
+        })
     }
 
     /// Deletes the rows of history that have expired, and the snapshots that would be incomplete

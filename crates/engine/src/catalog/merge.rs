@@ -50,12 +50,25 @@ impl Writer<'_> {
         let (top, _) = self.next_numbers()?;
         let name = format!("merged-from-{disk}-{}", snapshot.0);
         let metadata = self.intern_metadata(&Default::default())?;
-        self.insert_merged(DirNo::ROOT, name.as_bytes(), snapshot, Kind::Directory, Some(top), None, metadata)?;
+        self.insert_merged(
+            DirNo::ROOT,
+            name.as_bytes(),
+            snapshot,
+            Kind::Directory,
+            Some(top),
+            None,
+            metadata,
+        )?;
         Ok(Merged { snapshot, names: 0, top, directories: HashMap::new(), next: DirNo(top.0 + 1) })
     }
 
     /// Takes over all names that the copy knows for an object; returns whether there were any.
-    pub fn merge_names(&self, merged: &mut Merged, copy: &CheckedCopy, id: &ObjectId) -> Result<bool, CatalogError> {
+    pub fn merge_names(
+        &self,
+        merged: &mut Merged,
+        copy: &CheckedCopy,
+        id: &ObjectId,
+    ) -> Result<bool, CatalogError> {
         let theirs = copy.read();
         let Some(object) = theirs.object_by_id(id)? else { return Ok(false) };
         let ours = self.intern_object(id, object.size)?;
@@ -123,7 +136,15 @@ impl Writer<'_> {
             let node = merged.next;
             merged.next = DirNo(node.0 + 1);
             let metadata = self.intern_metadata(&Default::default())?;
-            self.insert_merged(directory, &name, merged.snapshot, Kind::Directory, Some(node), None, metadata)?;
+            self.insert_merged(
+                directory,
+                &name,
+                merged.snapshot,
+                Kind::Directory,
+                Some(node),
+                None,
+                metadata,
+            )?;
             merged.directories.insert(their_node.0, node);
             directory = node;
         }

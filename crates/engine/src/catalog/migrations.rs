@@ -63,7 +63,11 @@ pub fn check_file(path: &Path) -> Result<(), CatalogError> {
         return Err(damaged("the file is cut off"));
     }
     if head[..16] != MAGIC[..] {
-        let why = if head.iter().all(|&byte| byte == 0) { "it is filled with zeros" } else { "it is no SQLite database" };
+        let why = if head.iter().all(|&byte| byte == 0) {
+            "it is filled with zeros"
+        } else {
+            "it is no SQLite database"
+        };
         return Err(damaged(why));
     }
     Ok(())
@@ -79,7 +83,9 @@ pub fn schema_of(connection: &Connection, path: &Path) -> Result<i32, CatalogErr
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     match (application, version) {
         (APPLICATION_ID, FIRST..=NEWEST) => Ok(version),
-        (APPLICATION_ID, version) if version > NEWEST => Err(CatalogError::Newer { path: path.to_owned(), version }),
+        (APPLICATION_ID, version) if version > NEWEST => {
+            Err(CatalogError::Newer { path: path.to_owned(), version })
+        }
         (APPLICATION_ID, _) => {
             Err(CatalogError::Damaged { path: path.to_owned(), why: "its schema number is missing".into() })
         }
@@ -127,7 +133,9 @@ fn check_structure(connection: &Connection, path: &Path) -> Result<(), CatalogEr
         return Err(CatalogError::Damaged { path: path.to_owned(), why: "its head row is missing".into() });
     }
     let size: i64 = connection
-        .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))
+        .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+            row.get(0)
+        })
         .map_err(|source| CatalogError::from_sql("read the catalog", path, source))?;
     let on_disk = std::fs::metadata(path)
         .map_err(|source| CatalogError::Io { action: "read", path: path.to_owned(), source })?
@@ -163,7 +171,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("distbackup.sqlite");
         assert!(matches!(super::super::Catalog::open(&path), Err(CatalogError::Missing { .. })));
-        for (content, label) in [(vec![], "empty"), (vec![0; 8192], "zeroed"), (b"hello".repeat(50), "text")] {
+        for (content, label) in [(vec![], "empty"), (vec![0; 8192], "zeroed"), (b"hello".repeat(50), "text")]
+        {
             std::fs::write(&path, content).unwrap();
             let error = super::super::Catalog::open(&path).unwrap_err();
             assert!(matches!(error, CatalogError::Damaged { .. }), "{label}: {error}");
@@ -176,7 +185,10 @@ mod tests {
         let old = Connection::open(&path).unwrap();
         old.execute_batch("PRAGMA user_version = 31;").unwrap();
         drop(old);
-        assert!(matches!(super::super::Catalog::open(&path), Err(CatalogError::Version1 { version: 31, .. })));
+        assert!(matches!(
+            super::super::Catalog::open(&path),
+            Err(CatalogError::Version1 { version: 31, .. })
+        ));
     }
 
     #[test]

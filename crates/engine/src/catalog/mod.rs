@@ -13,6 +13,7 @@ mod copies;
 mod disks;
 mod error;
 mod history;
+mod levels;
 mod merge;
 mod migrations;
 mod objects;
@@ -25,16 +26,18 @@ mod snapshots;
 mod sources;
 mod tree;
 mod tree_read;
+mod verify;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-pub use copies::{CopyRow, HeldObject, ProofKind};
+pub use copies::{CopyRow, HeldObject, ProofKind, WithoutDisk};
 pub use disks::{DiskRow, NewDisk};
 pub use error::CatalogError;
 pub use history::CatalogTime;
+pub use levels::Levels;
 pub use merge::Merged;
 pub use objects::{ObjectRow, Reference};
 pub use orphans::Orphan;
@@ -46,6 +49,7 @@ pub use snapshots::{At, SnapshotRow};
 pub use sources::{PathConfig, SourceRow};
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, PendingKey, PendingRow};
+pub use verify::VerifyProgress;
 
 /// Marks the file as a catalog of distbackup 2: "dsb2".
 pub const APPLICATION_ID: i32 = 0x6473_6232;
@@ -96,8 +100,11 @@ impl Catalog {
     pub fn create(path: &Path, now_ns: i64) -> Result<Self, CatalogError> {
         let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
         file.map_err(|source| CatalogError::Io { action: "create", path: path.to_owned(), source })?;
-        crate::platform::make_private(path)
-            .map_err(|source| CatalogError::Io { action: "protect", path: path.to_owned(), source })?;
+        crate::platform::make_private(path).map_err(|source| CatalogError::Io {
+            action: "protect",
+            path: path.to_owned(),
+            source,
+        })?;
         let connection = Self::connect(path)?;
         migrations::create(&connection, now_ns)?;
         Ok(Catalog { connection, path: path.to_owned() })
@@ -134,6 +141,18 @@ impl Catalog {
         &self.path
     }
 
+    /// Closes the catalog with everything in its one file, so that it can be moved.
+    pub fn close(self) -> Result<(), CatalogError> {
+        let sql = |source| CatalogError::sql("close the catalog", source);
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(sql)?;
+        self.connection.close().map_err(|(_, source)| sql(source))
+    }
+
+    /// Bytes of the catalog's file; its copies on disks are not larger.
+    pub fn size(&self) -> distbackup_core::model::Bytes {
+        distbackup_core::model::Bytes(std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len()))
+    }
+
     /// Answers questions about what is committed now.
     pub fn read(&self) -> Reader<'_> {
         Reader { connection: &self.connection }
@@ -152,7 +171,9 @@ impl Catalog {
             connection.set_prepared_statement_cache_capacity(32);
             Ok(connection)
         };
-        open().map(|connection| View { connection }).map_err(|source| CatalogError::sql("open a view", source))
+        open()
+            .map(|connection| View { connection })
+            .map_err(|source| CatalogError::sql("open a view", source))
     }
 
     /// Runs `work` in one transaction, durable when this returns `Ok`; nothing is changed otherwise.

@@ -53,7 +53,11 @@ impl Reader<'_> {
             .and_then(|mut statement| {
                 statement
                     .query_row([object.0], |row| {
-                        Ok(ObjectRow { object, id: columns::object_id(row, 0)?, size: columns::bytes(row, 1)? })
+                        Ok(ObjectRow {
+                            object,
+                            id: columns::object_id(row, 0)?,
+                            size: columns::bytes(row, 1)?,
+                        })
                     })
                     .optional()
             })

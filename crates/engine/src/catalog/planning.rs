@@ -244,7 +244,8 @@ impl Reader<'_> {
             .connection
             .query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))
             .map_err(|source| CatalogError::sql(what, source))?;
-        let count = u32::try_from(highest).map_err(|_| CatalogError::DamagedRow { what: "an object's number" })?;
+        let count =
+            u32::try_from(highest).map_err(|_| CatalogError::DamagedRow { what: "an object's number" })?;
         let mut gathered = vec![unseen; count as usize + 1];
         let mut position = 0u32;
         let mut statement = self
@@ -254,7 +255,8 @@ impl Reader<'_> {
         let mut rows = statement.query([]).map_err(|source| CatalogError::sql(what, source))?;
         let mut last = (i64::MIN, 0u16);
         while let Some(row) = rows.next().map_err(|source| CatalogError::sql(what, source))? {
-            let read = || -> rusqlite::Result<(i64, i64, bool)> { Ok((row.get(0)?, row.get(2)?, row.get(3)?)) };
+            let read =
+                || -> rusqlite::Result<(i64, i64, bool)> { Ok((row.get(0)?, row.get(2)?, row.get(3)?)) };
             let (directory, object, live) = read().map_err(|source| CatalogError::sql(what, source))?;
             let class = if !live {
                 0
@@ -332,11 +334,14 @@ impl Reader<'_> {
             while let Some(row) = rows.next()? {
                 doubts.insert((row.get(0)?, row.get(1)?), ());
             }
-            let mut statement = self.connection.prepare("SELECT object, disk, proof FROM copy ORDER BY object, disk")?;
+            let mut statement =
+                self.connection.prepare("SELECT object, disk, proof FROM copy ORDER BY object, disk")?;
             let mut rows = statement.query([])?;
             let mut current: (i64, Nexus) = (-1, Nexus::default());
             let mut close = |(object, nexus): (i64, Nexus)| {
-                let Some(slot) = usize::try_from(object).ok().and_then(|at| nexus_of.get_mut(at)) else { return };
+                let Some(slot) = usize::try_from(object).ok().and_then(|at| nexus_of.get_mut(at)) else {
+                    return;
+                };
                 *slot = *known.entry(nexus).or_insert_with_key(|nexus| {
                     nexuses.push(nexus.clone());
                     nexuses.len() as u32 - 1
@@ -423,9 +428,19 @@ impl Reader<'_> {
 }
 
 impl Loaded {
+    /// Content of a row, in whole blocks.
+    pub fn content(&self, row: u32) -> Bytes {
+        Bytes(self.objects.get(row as usize).map_or(0, |object| u64::from(object.blocks) * BLOCK))
+    }
+
+    /// Copies of a row beyond which there is excess.
+    pub fn copies_max(&self, row: u32) -> u16 {
+        let class = self.objects.get(row as usize).map(|object| usize::from(object.class));
+        class.and_then(|class| self.classes.get(class)).and_then(|class| class.copies_max).unwrap_or(u16::MAX)
+    }
+
     /// Billed bytes of a row on a disk with this allocation unit.
     pub fn billed(&self, row: u32, unit: u64) -> Bytes {
-        let blocks = self.objects.get(row as usize).map_or(0, |object| object.blocks);
-        distbackup_core::model::billed(Bytes(u64::from(blocks) * BLOCK), unit)
+        distbackup_core::model::billed(self.content(row), unit)
     }
 }

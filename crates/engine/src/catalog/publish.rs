@@ -37,8 +37,11 @@ impl Catalog {
             .prepare("VACUUM INTO CAST(?1 AS TEXT)")
             .and_then(|mut statement| statement.execute([to.as_os_str().as_bytes()]))
             .map_err(sql)?;
-        crate::platform::make_private(to)
-            .map_err(|source| CatalogError::Io { action: "protect", path: to.to_owned(), source })?;
+        crate::platform::make_private(to).map_err(|source| CatalogError::Io {
+            action: "protect",
+            path: to.to_owned(),
+            source,
+        })?;
         inspect(to, true).map(|_| ())
     }
 }
@@ -73,7 +76,9 @@ pub fn inspect(path: &Path, whole: bool) -> Result<CheckedCopy, CatalogError> {
 /// Our catalogs have neither views nor triggers: a copy that does was made to run something (C7).
 fn refuse_views_and_triggers(connection: &Connection, path: &Path) -> Result<(), CatalogError> {
     let count: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 'trigger')", [], |row| row.get(0))
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 'trigger')", [], |row| {
+            row.get(0)
+        })
         .map_err(|source| CatalogError::from_sql("open a catalog copy", path, source))?;
     if count > 0 {
         let why = "it contains views or triggers, which no catalog has".to_owned();

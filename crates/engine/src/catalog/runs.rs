@@ -66,7 +66,8 @@ impl Writer<'_> {
         result: &str,
         details: &str,
     ) -> Result<(), CatalogError> {
-        const SQL: &str = "UPDATE run SET ended_ns = ?2, exit_code = ?3, result = ?4, details = ?5 WHERE id = ?1";
+        const SQL: &str =
+            "UPDATE run SET ended_ns = ?2, exit_code = ?3, result = ?4, details = ?5 WHERE id = ?1";
         self.connection
             .execute(SQL, (run.0, now_ns, exit_code, result, details))
             .map(|_| ())

@@ -48,9 +48,10 @@ impl Reader<'_> {
         let days = match self.setting("keep-deleted")?.as_deref() {
             None => Some(KEEP_DAYS),
             Some("off") => None,
-            Some(text) => {
-                Some(parse_duration_days(text).map_err(|_| CatalogError::DamagedRow { what: "setting keep-deleted" })?)
-            }
+            Some(text) => Some(
+                parse_duration_days(text)
+                    .map_err(|_| CatalogError::DamagedRow { what: "setting keep-deleted" })?,
+            ),
         };
         let snapshots = match self.setting("keep-snapshots")?.as_deref() {
             None => Some(0),
@@ -66,9 +67,8 @@ impl Reader<'_> {
     pub fn trust_days(&self) -> Result<u32, CatalogError> {
         match self.setting("trust-time")? {
             None => Ok(TRUST_DAYS),
-            Some(text) => {
-                parse_duration_days(&text).map_err(|_| CatalogError::DamagedRow { what: "setting trust-time" })
-            }
+            Some(text) => parse_duration_days(&text)
+                .map_err(|_| CatalogError::DamagedRow { what: "setting trust-time" }),
         }
     }
 }

@@ -52,8 +52,9 @@ impl Reader<'_> {
     /// All snapshots, oldest first.
     pub fn snapshots(&self) -> Result<Vec<SnapshotRow>, CatalogError> {
         let read = || {
-            let mut statement =
-                self.connection.prepare_cached("SELECT id, created_ns, pinned, note FROM snapshot ORDER BY id")?;
+            let mut statement = self
+                .connection
+                .prepare_cached("SELECT id, created_ns, pinned, note FROM snapshot ORDER BY id")?;
             statement.query_map([], snapshot_row)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| CatalogError::sql("list the snapshots", source))

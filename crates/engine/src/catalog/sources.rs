@@ -58,8 +58,10 @@ impl Reader<'_> {
     /// All filesystems known, with their identity and whether their inode numbers are stable.
     pub fn filesystems(&self) -> Result<Vec<(FilesystemNo, String, bool)>, CatalogError> {
         let read = || {
-            let mut statement = self.connection.prepare_cached("SELECT id, identity, stable_inodes FROM filesystem")?;
-            let rows = statement.query_map([], |row| Ok((FilesystemNo(row.get(0)?), row.get(1)?, row.get(2)?)))?;
+            let mut statement =
+                self.connection.prepare_cached("SELECT id, identity, stable_inodes FROM filesystem")?;
+            let rows =
+                statement.query_map([], |row| Ok((FilesystemNo(row.get(0)?), row.get(1)?, row.get(2)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| CatalogError::sql("list the filesystems", source))
@@ -67,7 +69,8 @@ impl Reader<'_> {
 
     /// What is configured for virtual paths, in path order.
     pub fn path_configs(&self) -> Result<Vec<(VirtualPath, PathConfig)>, CatalogError> {
-        const SQL: &str = "SELECT vpath, priority, mincopies, maxcopies, lock FROM path_config ORDER BY vpath";
+        const SQL: &str =
+            "SELECT vpath, priority, mincopies, maxcopies, lock FROM path_config ORDER BY vpath";
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
             let rows = statement.query_map([], |row| {

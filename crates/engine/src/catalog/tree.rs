@@ -85,7 +85,12 @@ thread_local! {
 const METADATA_ROWS_MAX: usize = 16_384;
 
 impl Writer<'_> {
-    fn run(&self, what: &'static str, sql: &str, values: impl rusqlite::Params) -> Result<usize, CatalogError> {
+    fn run(
+        &self,
+        what: &'static str,
+        sql: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<usize, CatalogError> {
         self.connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(values))
@@ -159,8 +164,7 @@ impl Writer<'_> {
         const SQL: &str = "
             UPDATE entry SET ctime_ns = ?3, filesystem = ?4, inode = ?5
              WHERE directory = ?1 AND name = ?2 AND died IS NULL";
-        let values =
-            (directory.0, name, stamp.ctime_ns, stamp.filesystem.0, columns::to_bits(stamp.inode));
+        let values = (directory.0, name, stamp.ctime_ns, stamp.filesystem.0, columns::to_bits(stamp.inode));
         self.run("refresh an entry", SQL, values).map(|_| ())
     }
 
@@ -174,7 +178,8 @@ impl Writer<'_> {
     ) -> Result<(), CatalogError> {
         const CHILDREN: &str = "
             SELECT node FROM entry WHERE directory = ?1 AND died IS NULL AND node IS NOT NULL";
-        const COUNT: &str = "SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE directory = ?1 AND died IS NULL";
+        const COUNT: &str =
+            "SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE directory = ?1 AND died IS NULL";
         const REMEMBER: &str = "
             INSERT OR IGNORE INTO gone (filesystem, inode, size, mtime_ns, object, holes, confirm)
             SELECT filesystem, inode, size, mtime_ns, object, holes, pending FROM entry
@@ -183,7 +188,10 @@ impl Writer<'_> {
         let mut folders = vec![node];
         while let Some(folder) = folders.pop() {
             let children = || -> rusqlite::Result<Vec<i64>> {
-                self.connection.prepare_cached(CHILDREN)?.query_map([folder.0], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()
+                self.connection
+                    .prepare_cached(CHILDREN)?
+                    .query_map([folder.0], |row| row.get(0))?
+                    .collect::<rusqlite::Result<Vec<_>>>()
             };
             let children = children().map_err(|source| CatalogError::sql("list vanished folders", source))?;
             folders.extend(children.into_iter().map(DirNo).filter(|&child| !moved(child)));
@@ -191,7 +199,9 @@ impl Writer<'_> {
                 .connection
                 .prepare_cached(COUNT)
                 .and_then(|mut statement| {
-                    statement.query_row([folder.0], |row| Ok((columns::unsigned(row, 0)?, columns::unsigned(row, 1)?)))
+                    statement.query_row([folder.0], |row| {
+                        Ok((columns::unsigned(row, 0)?, columns::unsigned(row, 1)?))
+                    })
                 })
                 .map_err(|source| CatalogError::sql("count vanished entries", source))?;
             totals.died += count;
@@ -286,7 +296,8 @@ impl Writer<'_> {
             UPDATE entry SET object = ?2, pending = 0, size = ?3, mtime_ns = ?4, ctime_ns = ?5, filesystem = ?6,
                              inode = ?7, holes = ?8, metadata = coalesce(?9, metadata)
              WHERE link = ?1 AND died IS NULL AND pending = 1 AND filesystem = ?6 AND inode = ?7";
-        let metadata = captured.metadata.as_ref().map(|metadata| self.intern_metadata(metadata)).transpose()?;
+        let metadata =
+            captured.metadata.as_ref().map(|metadata| self.intern_metadata(metadata)).transpose()?;
         let holes = (!captured.holes.0.is_empty()).then(|| captured.holes.encode());
         let object = captured.object.map(|object| object.0);
         let stamp = &captured.stamp;
@@ -319,6 +330,23 @@ impl Writer<'_> {
         Ok(updated > 0)
     }
 
+    /// As [`Writer::capture`], for a row whose hard-link group the caller does not know.
+    pub fn capture_linked(
+        &self,
+        key: &PendingKey,
+        born: SnapshotNo,
+        captured: &Captured,
+    ) -> Result<bool, CatalogError> {
+        let link: Option<Option<i64>> = self
+            .connection
+            .prepare_cached("SELECT link FROM entry WHERE directory = ?1 AND name = ?2 AND born = ?3")
+            .and_then(|mut statement| {
+                statement.query_row((key.directory.0, &key.name, born.0), |row| row.get(0)).optional()
+            })
+            .map_err(|source| CatalogError::sql("find a pending file", source))?;
+        self.capture(key, born, link.flatten().map(LinkNo), captured)
+    }
+
     /// The row of permissions, owner and attributes, made if it is new.
     pub fn intern_metadata(&self, metadata: &Metadata) -> Result<i64, CatalogError> {
         if let Some(row) = METADATA_ROWS.with_borrow(|rows| rows.get(metadata).copied()) {
@@ -346,7 +374,8 @@ impl Writer<'_> {
             xattrs
         ];
         let work = || -> rusqlite::Result<i64> {
-            let found = self.connection.prepare_cached(FIND)?.query_row(values, |row| row.get(0)).optional()?;
+            let found =
+                self.connection.prepare_cached(FIND)?.query_row(values, |row| row.get(0)).optional()?;
             match found {
                 Some(row) => Ok(row),
                 None => self.connection.prepare_cached(INSERT)?.insert(values),

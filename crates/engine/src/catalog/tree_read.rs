@@ -149,6 +149,30 @@ impl<'c> Reader<'c> {
             .map_err(|source| CatalogError::sql("read folders", source))
     }
 
+    /// The next `limit` entries of a folder after the name `after`, in order of their names.
+    pub fn entries_after(
+        &self,
+        directory: DirNo,
+        after: Option<&[u8]>,
+        at: At,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, CatalogError> {
+        // Two texts, so that the names already seen are skipped by the key and not one by one.
+        let beyond = if after.is_some() { "AND name > ?5" } else { "AND ?5 IS NULL" };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM entry
+              WHERE directory = ?1 AND born <= ?2 AND (died IS NULL OR died > ?3) {beyond}
+              ORDER BY name LIMIT ?4"
+        );
+        let (born, died) = at.bounds();
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let rows = statement.query_map((directory.0, born, died, limit, after), entry_row)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| CatalogError::sql("read a folder", source))
+    }
+
     /// One entry by its folder and name.
     pub fn entry(&self, directory: DirNo, name: &[u8], at: At) -> Result<Option<EntryRow>, CatalogError> {
         let sql = format!(
@@ -159,7 +183,9 @@ impl<'c> Reader<'c> {
         let (born, died) = at.bounds();
         self.connection
             .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_row((directory.0, name, born, died), entry_row).optional())
+            .and_then(|mut statement| {
+                statement.query_row((directory.0, name, born, died), entry_row).optional()
+            })
             .map_err(|source| CatalogError::sql("find an entry", source))
     }
 
@@ -241,7 +267,11 @@ impl<'c> Reader<'c> {
     }
 
     /// The next `limit` pending files after `after`, in tree order.
-    pub fn pending_after(&self, after: Option<&PendingKey>, limit: u32) -> Result<Vec<PendingRow>, CatalogError> {
+    pub fn pending_after(
+        &self,
+        after: Option<&PendingKey>,
+        limit: u32,
+    ) -> Result<Vec<PendingRow>, CatalogError> {
         const SQL: &str = "
             SELECT directory, name, born, size, mtime_ns, ctime_ns, filesystem, inode, object, link
               FROM entry INDEXED BY entry_pending

@@ -17,3 +17,8 @@ mod system;
 
 pub use folder::FolderDisk;
 pub use port::*;
+
+/// Reads the identity of the disk at a folder; [`DiskError::NotADisk`] if it is none.
+pub fn read_identity(folder: &std::path::Path) -> Result<Identity, DiskError> {
+    FolderDisk::open(folder)?.identity()
+}

@@ -3,8 +3,19 @@
 //! They never print, prompt or exit. What went wrong with one file is an event and a line of the
 //! outcome; only what ends the operation is an error (DESIGN 7.8).
 
+pub mod backup;
+pub mod disks;
 mod error;
+mod filesystems;
+mod mapping;
 mod problems;
+pub mod recover;
+pub mod restore;
+pub mod shelf;
+pub mod sources;
+pub mod tempdir;
+pub mod update;
+pub mod verify;
 
 pub use error::OpError;
 pub use problems::{Problem, Problems};

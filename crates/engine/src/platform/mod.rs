@@ -1,5 +1,46 @@
-//! What differs between operating systems, behind functions that do not.
+//! The operating system: the one place that knows what Linux really does, and all unsafe code.
+//!
+//! Everything here works on open folders and single names, never follows a symbolic link on its
+//! own, and takes names as raw bytes (N12). Linux is complete (`linux`); on other systems the same
+//! functions do what is portable and say `Unsupported` for the rest (`portable`). This is not a
+//! port: nothing is simulated, and tests use real files.
 
+mod accounts;
+mod change;
+mod durable;
+mod filesystem;
+mod holes;
+mod lock;
+mod mounts;
 mod names;
+mod open;
+mod paths;
+mod process;
+mod stat;
+mod within;
+mod xattrs;
 
-pub use names::{bytes_of_path, make_private, new_uuid, path_of_bytes, random_bits};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "linux.rs"]
+mod system;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "portable.rs"]
+mod system;
+
+pub use accounts::Accounts;
+pub use change::{Handle, make_node_at};
+pub use durable::{sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
+pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};
+pub use holes::{data_ranges, next_data};
+pub use lock::{Access, DirectoryLock, LockError};
+pub use mounts::{Mount, Mounts};
+pub use names::{Names, read_names};
+pub use open::{
+    advise_sequential, open_folder, open_folder_at, open_folder_following, open_source, open_source_at,
+    read_link_at,
+};
+pub use paths::{bytes_of_path, make_private, new_uuid, path_of_bytes, random_bits};
+pub use process::{interrupted, is_rotational, raise_open_files_limit, watch_interrupts};
+pub use stat::{FileKind, Stat, stat_at, stat_fd, stat_path};
+pub use within::{link_at, make_directory_at, rename_at, rename_new_at, symlink_at, unlink_at};
+pub use xattrs::{read_xattrs, read_xattrs_at};

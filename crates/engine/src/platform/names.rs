@@ -1,83 +1,196 @@
-//! Paths as bytes, private files, fresh identities.
+//! The names in a folder, complete and sorted, in as little memory as they need.
+//!
+//! A flat folder of ten million files must not cost a gigabyte, so names lie one after another in
+//! one block of memory instead of each in its own. An error in the middle is an error of the whole
+//! listing: half a listing would look like a deletion of the other half (N6).
 
+use std::ffi::CStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::BorrowedFd;
 
-/// The raw bytes of a path, as the catalog keeps it (N12).
-#[cfg(unix)]
-pub fn bytes_of_path(path: &Path) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    path.as_os_str().as_bytes().to_vec()
+use super::system;
+
+/// Starts are stored as multiples of this many bytes, so that four bytes reach through 16 GiB of names.
+const ALIGN: usize = 4;
+
+/// The names in one folder, sorted bytewise, without `.` and `..`.
+///
+/// Takes the length of each name, rounded up to 4 bytes with a terminating zero, and 8 bytes more.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
 }
 
-/// The path of raw bytes.
-#[cfg(unix)]
-pub fn path_of_bytes(bytes: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// Where the name starts, in units of [`ALIGN`] bytes.
+    start: u32,
+    /// The lower half of the inode number: only ever used as an order.
+    inode: u32,
 }
 
-/// The raw bytes of a path: UTF-8 where names are not bytes.
-#[cfg(not(unix))]
-pub fn bytes_of_path(path: &Path) -> Vec<u8> {
-    path.to_string_lossy().into_owned().into_bytes()
-}
-
-/// The path of raw bytes.
-#[cfg(not(unix))]
-pub fn path_of_bytes(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
-}
-
-/// Makes a file or folder readable by its owner only (C8).
-pub fn make_private(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = if std::fs::metadata(path)?.is_dir() { 0o700 } else { 0o600 };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+impl Names {
+    /// How many names.
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
+
+    /// Whether the folder was empty.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The name at a position in sorted order; `None` beyond the end.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        self.slots.get(index).map(|slot| self.name(*slot))
+    }
+
+    /// All names in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
+        self.slots.iter().map(|slot| self.name(*slot))
+    }
+
+    /// Whether the folder held this name.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.slots.binary_search_by(|slot| self.name(*slot).cmp(name)).is_ok()
+    }
+
+    /// Lower half of the inode number that the listing gave, 0 beyond the end.
+    ///
+    /// A hint for the order of disk accesses, never an identity.
+    pub fn inode_hint(&self, index: usize) -> u32 {
+        self.slots.get(index).map_or(0, |slot| slot.inode)
+    }
+
+    /// Bytes of memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.slots.capacity() * size_of::<Slot>()
+    }
+
+    /// Adds a name as the system lists it; `.` and `..` are left out.
+    pub(super) fn push(&mut self, name: &CStr, inode: u64) -> io::Result<()> {
+        let name = name.to_bytes_with_nul();
+        if matches!(name, b".\0" | b"..\0") {
+            return Ok(());
+        }
+        if name.len() == 1 || name.contains(&b'/') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the filesystem listed an impossible name",
+            ));
+        }
+        let Ok(start) = u32::try_from(self.bytes.len() / ALIGN) else {
+            return Err(io::Error::other("more than 16 GiB of names in one folder"));
+        };
+        self.slots.push(Slot { start, inode: inode as u32 });
+        self.bytes.extend_from_slice(name);
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
         Ok(())
     }
+
+    /// Brings the names into order once all are there.
+    pub(super) fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.slots.sort_unstable_by(|a, b| name_at(bytes, a.start).cmp(name_at(bytes, b.start)));
+        // A folder that changes while it is listed may show a name twice on some filesystems.
+        self.slots.dedup_by(|a, b| name_at(bytes, a.start) == name_at(bytes, b.start));
+        self.slots.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+    }
+
+    fn name(&self, slot: Slot) -> &[u8] {
+        name_at(&self.bytes, slot.start)
+    }
 }
 
-/// 64 random bits from the system. Without a source of randomness the time is the best there is:
-/// the number only tells two histories of a disk apart.
-pub fn random_bits() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.map_or(1, |since| since.as_nanos() as u64)
-    })
+fn name_at(bytes: &[u8], start: u32) -> &[u8] {
+    let rest = &bytes[start as usize * ALIGN..];
+    CStr::from_bytes_until_nul(rest).map_or(rest, CStr::to_bytes)
 }
 
-/// A random (version 4) UUID.
-pub fn new_uuid() -> String {
-    let bits = u128::from(random_bits()) << 64 | u128::from(random_bits());
-    let bits = bits & !(0xf000 << 64) | 0x4000 << 64;
-    let bits = bits & !(0xc000 << 48) | 0x8000 << 48;
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+/// Reads all names of an open folder, from its beginning.
+///
+/// The reading position belongs to the descriptor: two threads must not list one descriptor at
+/// the same time (`scan::Folder` sees to that). Any error makes the whole listing an error.
+pub fn read_names(folder: BorrowedFd<'_>) -> io::Result<Names> {
+    let mut names = Names::default();
+    system::list(folder, &mut |name, inode| names.push(name, inode))?;
+    names.sort();
+    Ok(names)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::{CString, OsStr};
+    use std::os::fd::AsFd;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn a_uuid_says_that_it_is_random() {
-        let uuid = new_uuid();
-        assert_eq!(uuid.len(), 36);
-        assert_eq!(&uuid[14..15], "4");
-        assert!("89ab".contains(&uuid[19..20]), "{uuid}");
-        assert_ne!(uuid, new_uuid());
+    fn s10_names_come_back_byte_for_byte_and_sorted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wanted: Vec<Vec<u8>> = vec![
+            b"\xff\xfe".to_vec(),
+            b"a\nb".to_vec(),
+            b"a".to_vec(),
+            b"ab".to_vec(),
+            vec![b'x'; 255],
+            b"...".to_vec(),
+        ];
+        for name in &wanted {
+            std::fs::write(dir.path().join(OsStr::from_bytes(name)), "").unwrap();
+        }
+        wanted.sort();
+        let folder = std::fs::File::open(dir.path()).unwrap();
+        for _ in 0..2 {
+            let names = read_names(folder.as_fd()).unwrap();
+            assert_eq!(names.iter().collect::<Vec<_>>(), wanted, "also the second time");
+            assert!(names.contains(b"a\nb") && !names.contains(b"b"));
+        }
     }
 
     #[test]
-    fn paths_that_are_not_text_survive() {
-        let raw = b"/a/\xff\n";
-        assert_eq!(bytes_of_path(&path_of_bytes(raw)), raw);
+    fn a_folder_larger_than_any_buffer_is_listed_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..5000 {
+            std::fs::write(dir.path().join(format!("{n:0200}")), "").unwrap();
+        }
+        let names = read_names(std::fs::File::open(dir.path()).unwrap().as_fd()).unwrap();
+        assert_eq!(names.len(), 5000);
+        assert_eq!(names.get(4999), Some(format!("{:0200}", 4999).as_bytes()));
+        assert_eq!(names.get(5000), None);
+    }
+
+    #[test]
+    fn n6_what_is_no_folder_is_an_error_and_not_empty() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(read_names(file.as_fd()).is_err());
+    }
+
+    #[test]
+    fn a_million_names_take_about_thirty_bytes_each() {
+        let mut names = Names::default();
+        for n in (0..1_000_000u64).rev() {
+            names.push(&CString::new(format!("IMG_{n:012}.jpg")).unwrap(), n).unwrap();
+        }
+        names.sort();
+        assert_eq!(names.len(), 1_000_000);
+        assert_eq!(names.get(7), Some(&b"IMG_000000000007.jpg"[..]));
+        assert_eq!(names.inode_hint(7), 7);
+        assert!(names.memory_bytes() <= 33_000_000, "{}", names.memory_bytes());
+    }
+
+    #[test]
+    fn impossible_names_and_repetitions_do_not_get_through() {
+        let mut names = Names::default();
+        assert!(names.push(c"a/b", 1).is_err());
+        assert!(names.push(c"", 1).is_err());
+        names.push(c".", 1).unwrap();
+        names.push(c"..", 1).unwrap();
+        names.push(c"a", 1).unwrap();
+        names.push(c"a", 1).unwrap();
+        names.sort();
+        assert_eq!(names.iter().collect::<Vec<_>>(), [b"a"]);
     }
 }

@@ -208,7 +208,7 @@ CREATE TABLE orphan (
 CREATE TABLE verify_progress (
     disk        INTEGER PRIMARY KEY,
     started_ns  INTEGER NOT NULL,
-    next        BLOB    NOT NULL,
+    next        INTEGER NOT NULL,    -- the next of the 4096 folders
     good        INTEGER NOT NULL,
     bad         INTEGER NOT NULL,
     bytes       INTEGER NOT NULL

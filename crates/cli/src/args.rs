@@ -1,0 +1,415 @@
+//! The command line: verbs, options and their help.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// One backup on a shelf of disks of all sizes, of which usually one is connected.
+#[derive(Debug, Parser)]
+#[command(name = "dsb", version, subcommand_required = false, arg_required_else_help = false)]
+#[command(after_help = "Long global options may also stand after the command.\n\
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 damage found, 10 no catalog,\n\
+    11 in use, 12 disk not connected or wrong, 13 disk full, 14 confirmation needed, 130 interrupted.")]
+pub struct Cli {
+    /// Global options.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do; without one, the status is shown.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Catalog, or the folder that holds it
+    #[arg(short = 'd', long = "db", value_name = "PATH", env = "DISTBACKUP_PATH")]
+    pub db: Option<PathBuf>,
+    /// Log file; @@ stands for the date; empty: none [default: log/log-@@.txt beside the catalog]
+    #[arg(short = 'l', long, value_name = "FILE")]
+    pub log: Option<OsString>,
+    /// Write no log file
+    #[arg(short = 'L', long)]
+    pub nolog: bool,
+    /// Say more; twice: say everything
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say only what went wrong
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+    /// Change nothing, show what would be done
+    #[arg(short = 'n', long = "dry-run", visible_alias = "noaction")]
+    pub dry_run: bool,
+    /// Answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "WHEN")]
+    pub color: Choice,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressChoice::Auto, value_name = "HOW")]
+    pub progress: ProgressChoice,
+    /// Answer yes to every question
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// Never ask; what needs an answer fails
+    #[arg(long)]
+    pub no_input: bool,
+    /// Explain queries; kept for scripts of distbackup 1.x, without effect
+    #[arg(short = 'e', long, hide = true)]
+    pub explain: bool,
+    /// Show sizes in exact bytes
+    #[arg(long)]
+    pub bytes: bool,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to show progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressChoice {
+    /// Bars on a terminal, plain lines elsewhere.
+    Auto,
+    /// Plain lines.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What is to be protected
+    Source {
+        /// What to do with sources; without it they are listed
+        #[command(subcommand)]
+        command: Option<SourceCommand>,
+    },
+    /// The disks of the shelf
+    Disk {
+        /// What to do with disks; without it they are listed
+        #[command(subcommand)]
+        command: Option<DiskCommand>,
+    },
+    /// Scan the sources and hash what is new
+    Update {
+        /// Accept what looks like an accident: an empty or moved source, a leap of the clock
+        #[arg(long)]
+        accept: bool,
+    },
+    /// Make the best use of a connected disk
+    Backup(BackupArgs),
+    /// Get files back
+    Restore(RestoreArgs),
+    /// Take the catalog from a disk when this computer's is lost
+    Recover {
+        /// Folder of the disk
+        #[arg(value_name = "PATH")]
+        disk: PathBuf,
+    },
+    /// Read and check every object of a disk
+    Verify(VerifyArgs),
+    /// What is safe, and what to do next
+    Status,
+    /// List files with their sizes and disks
+    Ls {
+        /// Patterns over whole virtual paths; `*` crosses `/`
+        #[arg(value_name = "PATTERN")]
+        patterns: Vec<OsString>,
+        /// Only what this disk holds
+        #[arg(short = 'd', long = "disk", value_name = "DISK")]
+        disk: Option<String>,
+        /// The tree at a date or of a snapshot
+        #[arg(long, value_name = "DATE|SNAPSHOT")]
+        at: Option<String>,
+    },
+    /// Which disks hold a file
+    Where {
+        /// Virtual path
+        path: OsString,
+        /// The tree at a date or of a snapshot
+        #[arg(long, value_name = "DATE|SNAPSHOT")]
+        at: Option<String>,
+    },
+    /// Settings of the set
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// What each command did
+    Log {
+        /// So many newest runs
+        #[arg(short = 'n', long = "number", default_value_t = 20)]
+        number: u32,
+    },
+    /// Snapshots of the tree
+    Snapshots,
+}
+
+/// What to do with sources.
+#[derive(Debug, Subcommand)]
+pub enum SourceCommand {
+    /// List the mappings
+    List,
+    /// Protect a folder under a virtual path
+    Map {
+        /// Where it appears in the virtual tree
+        vpath: OsString,
+        /// The real folder
+        path: PathBuf,
+    },
+    /// Protect a folder no longer; what it held becomes history
+    #[command(visible_alias = "del")]
+    Unmap {
+        /// Its virtual path
+        vpath: OsString,
+    },
+    /// Priority and copies of a file or folder
+    Set {
+        /// Virtual paths
+        #[arg(required = true)]
+        vpaths: Vec<OsString>,
+        /// Priority among equally few copies; 0 clears it
+        #[arg(short = 'p', long, value_name = "N")]
+        priority: Option<u32>,
+        /// Copies beyond this number are not made; 0 clears it
+        #[arg(short = 'm', long, value_name = "N")]
+        maxcopies: Option<u32>,
+        /// Copies that `status` asks for; 0 clears it
+        #[arg(long, value_name = "N")]
+        mincopies: Option<u32>,
+    },
+}
+
+/// What to do with disks.
+#[derive(Debug, Subcommand)]
+pub enum DiskCommand {
+    /// List the disks
+    List,
+    /// A disk joins the shelf
+    Add {
+        /// Its name
+        name: String,
+        /// Its folder on a mounted filesystem
+        path: PathBuf,
+        /// Room to use: 500G, 7.4T, 1.5TiB, 80%, -20G (all but), auto
+        #[arg(short = 's', long, value_name = "SIZE", allow_hyphen_values = true)]
+        size: Option<String>,
+        /// Where it is kept
+        #[arg(long)]
+        location: Option<String>,
+    },
+    /// Change what is known of a disk
+    Set {
+        /// Name, UUID or path
+        disk: String,
+        /// Room to use: 500G, 7.4T, 1.5TiB, 80%, -20G (all but), auto
+        #[arg(short = 's', long, value_name = "SIZE", allow_hyphen_values = true)]
+        size: Option<String>,
+        /// Its folder, if it was moved
+        #[arg(short = 'p', long)]
+        path: Option<PathBuf>,
+        /// Its folder below whatever mount point it has
+        #[arg(short = 'r', long)]
+        relpath: Option<OsString>,
+        /// Where it is kept
+        #[arg(long)]
+        location: Option<String>,
+        /// A note
+        #[arg(long)]
+        note: Option<String>,
+    },
+    /// Give a disk another name
+    #[command(visible_alias = "mv")]
+    Rename {
+        /// Name, UUID or path
+        disk: String,
+        /// The new name
+        name: String,
+    },
+    /// A disk is lost or broken: forget what it held
+    Drop {
+        /// Name or UUID
+        disk: String,
+    },
+    /// Take an empty disk out of the set
+    Del {
+        /// Name or UUID
+        disk: String,
+    },
+    /// Look again which objects are on a disk
+    Refresh {
+        /// Name, UUID or path; without it, the one that is connected
+        disk: Option<String>,
+    },
+}
+
+/// What to do with settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show settings
+    Get {
+        /// Which; without it, all
+        name: Option<String>,
+    },
+    /// Change a setting
+    Set {
+        /// keep-deleted, keep-snapshots or trust-time
+        name: String,
+        /// 90d, 12w, 2y, 0 (nothing) or off (for ever)
+        value: String,
+    },
+}
+
+/// Options of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Names, UUIDs or paths; without any, the disk that is connected
+    #[arg(value_name = "DISK")]
+    pub disks: Vec<String>,
+    /// Update first; new files are hashed while they are copied
+    #[arg(short = 'u', long)]
+    pub update: bool,
+    /// Protect this folder: maps it if it is not mapped yet, adds the disk if it is new, and updates
+    #[arg(long, value_name = "FOLDER")]
+    pub source: Vec<PathBuf>,
+    /// Copy at most so much
+    #[arg(long, value_name = "SIZE")]
+    pub limit: Option<String>,
+    /// Make no copies beyond this number
+    #[arg(long, value_name = "N")]
+    pub maxcopies: Option<u16>,
+    /// With --update: accept what looks like an accident
+    #[arg(long)]
+    pub accept: bool,
+    /// Plan only, as --dry-run
+    #[arg(long, hide = true)]
+    pub simulate: bool,
+    /// No longer needed: durability is never given up
+    #[arg(long, hide = true)]
+    pub noflush: bool,
+}
+
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// With --to: patterns over virtual paths. Without: a disk and a destination
+    #[arg(value_name = "PATTERN|DISK DEST")]
+    pub arguments: Vec<OsString>,
+    /// Destination
+    #[arg(long, value_name = "DEST")]
+    pub to: Option<PathBuf>,
+    /// Only what matches this pattern (with DISK DEST)
+    #[arg(short = 'f', long, value_name = "PATTERN")]
+    pub filter: Vec<OsString>,
+    /// The tree at a date or of a snapshot
+    #[arg(long, value_name = "DATE|SNAPSHOT")]
+    pub at: Option<String>,
+    /// Replace files that are there with other content
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Restore owners by number, not by name
+    #[arg(long)]
+    pub numeric_ids: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Name, UUID or path; without it, the disk that is connected
+    pub disk: Option<String>,
+    /// Report only: claims stay as they are
+    #[arg(short = 'c', long)]
+    pub check: bool,
+    /// Move damaged objects to bad-objects/
+    #[arg(long)]
+    pub quarantine: bool,
+    /// Begin again instead of going on where an interrupted verify stopped
+    #[arg(long)]
+    pub restart: bool,
+}
+
+/// Long global options, and whether each takes a value.
+const GLOBAL_LONG: [(&str, bool); 14] = [
+    ("--db", true),
+    ("--log", true),
+    ("--nolog", false),
+    ("--verbose", false),
+    ("--quiet", false),
+    ("--dry-run", false),
+    ("--noaction", false),
+    ("--json", false),
+    ("--color", true),
+    ("--progress", true),
+    ("--yes", false),
+    ("--no-input", false),
+    ("--bytes", false),
+    ("--explain", false),
+];
+
+/// Moves long global options that stand after the verb in front of it, where the parser expects them.
+///
+/// Short ones belong to the verb there (INTERFACE 1.1), so the parser's own notion of global options does not fit.
+pub fn hoist_global(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut arguments = arguments.into_iter();
+    let mut front: Vec<OsString> = arguments.next().into_iter().collect();
+    let mut rest = Vec::new();
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            rest.push(argument);
+            rest.extend(arguments);
+            break;
+        }
+        let known = |argument: &OsStr| {
+            let text = argument.to_string_lossy();
+            let (name, value) = text.split_once('=').map_or((&*text, false), |(name, _)| (name, true));
+            GLOBAL_LONG.iter().find(|(long, _)| *long == name).map(|(_, takes)| *takes && !value)
+        };
+        match known(&argument) {
+            None => rest.push(argument),
+            Some(takes_next) => {
+                front.push(argument);
+                if takes_next {
+                    front.extend(arguments.next());
+                }
+            }
+        }
+    }
+    front.extend(rest);
+    front
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn long_global_options_may_follow_the_verb() {
+        let parse =
+            |line: &str| Cli::try_parse_from(hoist_global(line.split(' ').map(OsString::from).collect()));
+        let cli = parse("dsb status --json --db /x").unwrap();
+        assert!(cli.global.json);
+        assert_eq!(cli.global.db, Some("/x".into()));
+        let cli = parse("dsb -d /y ls -d red --color=never").unwrap();
+        assert_eq!(cli.global.db, Some("/y".into()));
+        assert!(matches!(cli.command, Some(Command::Ls { disk: Some(disk), .. }) if disk == "red"));
+        assert_eq!(cli.global.color, Choice::Never);
+    }
+}

@@ -1,0 +1,318 @@
+//! `dsb backup`.
+
+use std::path::Path;
+
+use distbackup_core::model::{Bytes, RunNo, SizeRule, parse_size};
+use distbackup_engine::catalog::Catalog;
+use distbackup_engine::clock::Clock;
+use distbackup_engine::ops::backup::{self, BackupOptions, VisitOutcome};
+use distbackup_engine::ops::{OpError, disks, shelf, sources};
+use distbackup_engine::platform::{self, Access};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::args::BackupArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::render::words::{count, grouped};
+
+use super::{status, update};
+
+/// Visits the disks that are named, one after the other; without any, the one that is connected.
+pub fn run(context: &Context<'_>, args: &BackupArgs) -> Outcome {
+    let mut opened =
+        if args.source.is_empty() { context.open_to_write()? } else { context.open_or_create()? };
+    let run = context.begin_run(&mut opened.catalog)?;
+    let outcome = work(context, args, &mut opened.catalog, run);
+    context.end_run(&mut opened.catalog, run, &outcome)?;
+    outcome
+}
+
+fn work(context: &Context<'_>, args: &BackupArgs, catalog: &mut Catalog, run: Option<RunNo>) -> Outcome {
+    let mut exit = Exit::DONE;
+    for source in &args.source {
+        let (vpath, new) = sources::map_by_name(catalog, source)?;
+        if new {
+            context.render.say(&format!(
+                "{} is protected from now on, as {}.",
+                source.display(),
+                vpath.display()
+            ));
+        }
+    }
+    if !args.source.is_empty() {
+        for disk in args.disks.iter().filter(|disk| disk.contains('/')) {
+            add_if_new(context, catalog, Path::new(disk))?;
+        }
+    }
+    let updating = args.update || !args.source.is_empty();
+    if updating {
+        exit = exit.or_graver(update::work(context, catalog, run, args.accept, true)?.0);
+        if exit == Exit::INTERRUPTED {
+            return Ok(exit);
+        }
+    }
+    let options = BackupOptions {
+        take_pending: updating,
+        limit: args.limit.as_deref().map(parse_size).transpose()?,
+        copies_max: args.maxcopies,
+        dry_run: context.global.dry_run || args.simulate,
+        streams: 2,
+    };
+    let wanted: Vec<Option<&str>> = if args.disks.is_empty() {
+        vec![None]
+    } else {
+        args.disks.iter().map(|disk| Some(disk.as_str())).collect()
+    };
+    for disk in wanted {
+        let visited = visit(context, catalog, run, disk, &options);
+        exit = exit.or_graver(match visited {
+            Ok(exit) => exit,
+            // Several disks: one that fails does not keep the others from being visited.
+            Err(failure) if args.disks.len() > 1 => context.render.failure(&failure),
+            Err(failure) => return Err(failure),
+        });
+        if exit == Exit::INTERRUPTED {
+            return Ok(exit);
+        }
+    }
+    if !options.dry_run {
+        status::closing(context, catalog)?;
+    }
+    Ok(exit)
+}
+
+/// `backup PATH --source FOLDER`: a folder that is no disk yet joins under its own name.
+fn add_if_new(context: &Context<'_>, catalog: &mut Catalog, folder: &Path) -> Result<(), Failure> {
+    use distbackup_engine::disk::{DiskError, read_identity};
+    if folder.is_dir() {
+        match read_identity(folder) {
+            Ok(_) => return Ok(()),
+            Err(DiskError::NotADisk { .. }) => {}
+            Err(error) => return Err(OpError::disk(&folder.display().to_string())(error).into()),
+        }
+    }
+    if context.global.dry_run {
+        let why = "it is no disk of the set yet; a dry run does not make it one".to_owned();
+        return Err(OpError::BadRequest { what: folder.display().to_string(), why }.into());
+    }
+    let name = unused_name(catalog, folder)?;
+    let request = disks::AddDisk { name: &name, folder, size: SizeRule::Automatic, location: None };
+    let added = disks::add(catalog, &context.clock(), &request)?;
+    super::disk::say_added(context, &added);
+    Ok(())
+}
+
+/// A disk's name from its folder's.
+fn unused_name(catalog: &Catalog, folder: &Path) -> Result<String, Failure> {
+    let base: String = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+        .collect();
+    let base = base.trim_start_matches(['-', '.']).to_owned();
+    let base = if base.is_empty() { "disk".to_owned() } else { base };
+    let taken: Vec<String> = catalog.read().disks()?.into_iter().map(|row| row.name).collect();
+    let mut name = base.clone();
+    let mut number = 2;
+    while taken.contains(&name) {
+        name = format!("{base}-{number}");
+        number += 1;
+    }
+    Ok(name)
+}
+
+fn visit(
+    context: &Context<'_>,
+    catalog: &mut Catalog,
+    run: Option<RunNo>,
+    disk: Option<&str>,
+    options: &BackupOptions,
+) -> Outcome {
+    let connected = shelf::open(catalog, disk)?;
+    let mode = if options.dry_run { Access::Shared } else { Access::Exclusive };
+    let _lock = context.lock_disk(&connected, mode)?;
+    let row = connected.row.clone();
+    context.render.note(&format!("{} recognised at {}", row.name, connected.folder.display()));
+    if connected.unnamed_filesystem {
+        context
+            .render
+            .warning("its filesystem has no identity of its own: the disk is found by its path alone");
+    }
+    let streams = if platform::is_rotational(&connected.folder) { 1 } else { options.streams };
+    let options = BackupOptions { streams, ..options.clone() };
+    let now_ns = context.clock().now_ns();
+    let outcome = backup::visit(catalog, &connected.disk, row, now_ns, run, &options, context.render)?;
+    Ok(report(context, &outcome, &options))
+}
+
+fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions) -> Exit {
+    let render = context.render;
+    let found = &outcome.reconciled;
+    let planned = &outcome.planned;
+    let copied = outcome.copied.total();
+    let tally =
+        |tally: distbackup_core::plan::Tally| json!({ "objects": tally.objects, "bytes": tally.bytes.0 });
+    render.object(
+        "visit",
+        json!({
+            "disk": outcome.disk, "dry_run": options.dry_run,
+            "planned_copies": tally(planned.copies.total()), "planned_evictions": tally(planned.evict),
+            "planned_removals": tally(planned.clean),
+            "copied": outcome.copied.0.iter().map(|one| tally(*one)).collect::<Vec<_>>(),
+            "removed": tally(outcome.cleaned), "evicted": tally(outcome.evicted),
+            "missing": found.missing.count, "wrong_size": found.wrong_size.count, "adopted": tally(found.adopted),
+            "orphans": tally(found.orphans), "unplaced": tally(planned.unplaced.total()),
+            "fits_nowhere": tally(planned.fits_nowhere), "pending": tally(outcome.pending),
+            "problems": outcome.problems.count, "full": outcome.full, "interrupted": outcome.interrupted,
+        }),
+    );
+    render.problems("claimed on the disk, but missing; they no longer count as copies", &found.missing);
+    render.problems("of the wrong size on the disk; they no longer count as copies", &found.wrong_size);
+    render.problems("needed, but damaged on the disk", &found.damaged);
+    render.problems("in the objects folder, but no objects; left alone", &found.foreign);
+    if found.adopted.objects > 0 {
+        let objects = count(found.adopted.objects, "object", "objects");
+        render.say(&format!(
+            "Found {objects} on the disk that the catalog did not know there; read and taken over."
+        ));
+    }
+    if found.merged_names > 0 {
+        let names = count(found.merged_names, "name", "names");
+        render.say(&format!(
+            "Took over {names} from the disk's own catalog; `dsb snapshots` shows where they are."
+        ));
+    }
+    if found.orphans.objects > 0 {
+        let (objects, size) =
+            (count(found.orphans.objects, "object", "objects"), render.size(found.orphans.bytes));
+        render
+            .say(&format!("{objects} ({size}) on the disk belong to nothing known; they are kept for now."));
+    }
+    if outcome.in_doubt {
+        render.warning("this disk is older than the catalog expects (put back from an image, or a clone): nothing was deleted; run dsb verify");
+    }
+    if options.dry_run {
+        report_plan(context, outcome);
+    } else {
+        report_done(context, outcome, copied);
+    }
+    render.problems("could not be copied; they will be tried again next time", &outcome.problems);
+    if planned.fits_nowhere.objects > 0 {
+        let (objects, size) = (
+            count(planned.fits_nowhere.objects, "file is", "files are"),
+            render.size(planned.fits_nowhere.bytes),
+        );
+        render.warning(&format!("{objects} larger than every disk of the set ({size})"));
+    }
+    let unprotected = planned.unplaced.0.first().copied().unwrap_or_default();
+    if unprotected.objects > 0 {
+        let (objects, size) =
+            (count(unprotected.objects, "object", "objects"), render.size(unprotected.bytes));
+        render.say(&format!(
+            "No room here for {objects} ({size}) that no disk holds yet: another disk is needed."
+        ));
+    }
+    if outcome.pending.objects > 0 && !options.dry_run {
+        let (files, size) =
+            (count(outcome.pending.objects, "file", "files"), render.size(outcome.pending.bytes));
+        render.warning(&format!("{files} ({size}) are not hashed yet and were left out; dsb update, or backup --update, takes them"));
+    }
+    if outcome.full {
+        render.warning("the disk refused room that it had promised; what was copied before is safe");
+    }
+    exit(outcome, options)
+}
+
+fn exit(outcome: &VisitOutcome, options: &BackupOptions) -> Exit {
+    let mut exit = Exit::DONE;
+    if outcome.interrupted {
+        exit = exit.or_graver(Exit::INTERRUPTED);
+    }
+    if outcome.full {
+        exit = exit.or_graver(Exit::FULL);
+    }
+    if !outcome.problems.is_empty() || (outcome.pending.objects > 0 && !options.dry_run) {
+        exit = exit.or_graver(Exit::PART);
+    }
+    let found = &outcome.reconciled;
+    if !found.wrong_size.is_empty() || !found.missing.is_empty() || !found.damaged.is_empty() {
+        exit = exit.or_graver(Exit::DAMAGE);
+    }
+    exit
+}
+
+fn level(copies_before: usize) -> String {
+    match copies_before {
+        0 => "first copy".into(),
+        1 => "second copy".into(),
+        2 => "third copy".into(),
+        n => format!("copy {}", n + 1),
+    }
+}
+
+fn report_plan(context: &Context<'_>, outcome: &VisitOutcome) {
+    let render = context.render;
+    let planned = &outcome.planned;
+    render.line(&format!("Plan for {} — nothing will be changed", outcome.disk));
+    for (before, tally) in planned.copies.0.iter().enumerate().filter(|(_, tally)| tally.objects > 0) {
+        let line = format!(
+            "  copy    {:>12} objects  {:>9}   {}",
+            grouped(tally.objects),
+            render.size(tally.bytes),
+            level(before)
+        );
+        render.line(&line);
+    }
+    for (tally, why) in
+        [(planned.clean, "kept by no snapshot any more"), (planned.evict, "redundant, to make room")]
+    {
+        if tally.objects > 0 {
+            let line = format!(
+                "  remove  {:>12} objects  {:>9}   {why}",
+                grouped(tally.objects),
+                render.size(tally.bytes)
+            );
+            render.line(&line);
+        }
+    }
+    if planned.copies.total().objects == 0 && planned.clean.objects == 0 && planned.evict.objects == 0 {
+        render.line("  nothing to do");
+    }
+}
+
+fn report_done(context: &Context<'_>, outcome: &VisitOutcome, copied: distbackup_core::plan::Tally) {
+    let render = context.render;
+    for (before, tally) in outcome.copied.0.iter().enumerate().filter(|(_, tally)| tally.objects > 0) {
+        let objects = count(tally.objects, "object", "objects");
+        render.say(&format!("Copied {objects}, {}: {}.", render.size(tally.bytes), level(before)));
+    }
+    for (tally, why) in [
+        (outcome.cleaned, "kept by no snapshot any more"),
+        (outcome.evicted, "redundant"),
+        (outcome.reconciled.expired, "unknown for longer than the retention time"),
+    ] {
+        if tally.objects > 0 {
+            let objects = count(tally.objects, "object", "objects");
+            render.say(&format!("Removed {objects}, {}: {why}.", render.size(tally.bytes)));
+        }
+    }
+    if copied.objects == 0 && outcome.cleaned.objects == 0 && outcome.evicted.objects == 0 {
+        render.say(&format!("Nothing to copy to {}.", outcome.disk));
+    }
+    if outcome.interrupted {
+        render.note("Stopped as asked; what was copied is recorded. Run the same command again to go on.");
+    } else if outcome.published {
+        render.say(&format!(
+            "Everything is written and flushed. Safe to unplug {} once it is unmounted.",
+            outcome.disk
+        ));
+    } else {
+        render.say(&format!("{} is up to date; nothing was written to it.", outcome.disk));
+    }
+    if outcome.room_left > Bytes(0) && context.global.verbose > 0 {
+        render.say(&format!("Room left for objects: {}.", render.size(outcome.room_left)));
+    }
+}

@@ -1,0 +1,194 @@
+//! `dsb status`, and what `dsb` alone says.
+
+use distbackup_core::model::Bytes;
+use distbackup_engine::catalog::Catalog;
+use distbackup_engine::clock::Clock;
+use distbackup_engine::ops::shelf;
+use distbackup_engine::report::{self, Status};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::render::words::{ago, count, grouped, share, table};
+
+const QUICK_START: &str = "\
+There is no catalog yet. To begin:
+  dsb source map /photos ~/Pictures     what to protect
+  dsb disk add red /media/red           a disk joins the shelf
+  dsb backup --update red               scan, and make the best use of the disk
+  dsb status                            what is safe
+Or all in one: dsb backup /media/red --source ~/Pictures        dsb --help shows the rest.";
+
+/// The status where there is a catalog, the quick start where there is none.
+pub fn or_quick_start(context: &Context<'_>) -> Outcome {
+    if context.path.exists() {
+        return run(context);
+    }
+    context.render.line(QUICK_START);
+    Ok(Exit::DONE)
+}
+
+/// Shows what is safe.
+pub fn run(context: &Context<'_>) -> Outcome {
+    let opened = context.open_to_read()?;
+    let status = report::status(&opened.catalog.read())?;
+    if context.render.is_json() {
+        as_json(context, &status);
+    } else {
+        as_text(context, &opened.catalog, &status)?;
+    }
+    Ok(Exit::DONE)
+}
+
+/// The last lines of a backup: what is safe now.
+pub fn closing(context: &Context<'_>, catalog: &Catalog) -> Result<(), Failure> {
+    let status = report::status(&catalog.read())?;
+    let total = status.total();
+    let render = context.render;
+    let none = status.levels.first().map_or(Bytes(0), |level| level.bytes) + status.pending.bytes;
+    let one = status.levels.get(1).map_or(Bytes(0), |level| level.bytes);
+    let disks = count(status.disks.len() as u64, "disk", "disks");
+    let sentence = if total.files == 0 {
+        "The sources hold no content yet.".to_owned()
+    } else if none > Bytes(0) {
+        format!("{} of {} are on no disk yet.", render.size(none), render.size(total.bytes))
+    } else if one > Bytes(0) {
+        format!(
+            "Safe now: all {} have a copy; {} have only one. Another disk gives them a second.",
+            render.size(total.bytes),
+            render.size(one)
+        )
+    } else {
+        format!("Safe now: all {} have two copies or more, on {disks}.", render.size(total.bytes))
+    };
+    render.say(&sentence);
+    Ok(())
+}
+
+fn as_json(context: &Context<'_>, status: &Status) {
+    let level = |level: &report::Level| json!({ "files": level.files, "bytes": level.bytes.0 });
+    context.render.object(
+        "status",
+        json!({
+            "levels": status.levels.iter().map(level).collect::<Vec<_>>(),
+            "pending": level(&status.pending), "empty_files": status.empty_files, "too_large": level(&status.too_large),
+            "snapshot": status.snapshot.as_ref().map(|row| json!({ "id": row.snapshot.0, "created_ns": row.created_ns })),
+            "disks": status.disks.iter().map(|disk| json!({
+                "name": disk.row.name, "uuid": disk.row.uuid.0, "location": disk.row.location,
+                "capacity": disk.row.capacity.0, "objects": disk.objects, "bytes": disk.bytes.0,
+                "alone": disk.alone.0, "seen_ns": disk.row.seen_ns, "visited_ns": disk.row.visited_ns,
+                "verified_ns": disk.row.verified_ns, "doubt": disk.row.doubt,
+            })).collect::<Vec<_>>(),
+        }),
+    );
+}
+
+fn as_text(context: &Context<'_>, catalog: &Catalog, status: &Status) -> Result<(), Failure> {
+    let render = context.render;
+    let now_ns = context.clock().now_ns();
+    let total = status.total();
+    let unprotected = status.levels.first().map_or(Bytes(0), |level| level.bytes) + status.pending.bytes;
+    let headline = if total.files == 0 {
+        "NOTHING PROTECTED YET"
+    } else if unprotected > Bytes(0) {
+        "NOT EVERYTHING IS PROTECTED"
+    } else if status.levels.get(1).is_some_and(|level| level.bytes > Bytes(0)) {
+        "PROTECTED, SOME BY ONE COPY ONLY"
+    } else {
+        "PROTECTED"
+    };
+    let updated = match &status.snapshot {
+        Some(row) => {
+            format!("last change {} (snapshot {})", ago(Some(row.created_ns), now_ns), row.snapshot.0)
+        }
+        None => "never updated".into(),
+    };
+    let files = count(total.files + status.empty_files, "file", "files");
+    render.line(&format!("{headline}      {} in {files} · {updated}", render.size(total.bytes)));
+    render.line("");
+    let mut rows = Vec::new();
+    for (copies, level) in status.levels.iter().enumerate().filter(|(_, level)| level.files > 0) {
+        let meaning = match copies {
+            0 => "not on any disk yet",
+            1 => "lost if that one disk dies, unless the source has it",
+            _ => "",
+        };
+        let cells = [
+            copies.to_string(),
+            grouped(level.files),
+            render.size(level.bytes),
+            share(level.bytes, total.bytes),
+        ];
+        rows.push(cells.into_iter().chain([meaning.to_owned()]).collect());
+    }
+    if status.pending.files > 0 {
+        let level = &status.pending;
+        let cells =
+            ["–".to_owned(), grouped(level.files), render.size(level.bytes), share(level.bytes, total.bytes)];
+        rows.push(cells.into_iter().chain(["not hashed yet: unprotected".to_owned()]).collect());
+    }
+    for line in table(&[">copies", ">files", ">size", ">share", ""], &rows) {
+        render.line(&line);
+    }
+    render.line("");
+    let connected = shelf::connected_folders(&catalog.read()).unwrap_or_default();
+    let rows: Vec<Vec<String>> = status
+        .disks
+        .iter()
+        .map(|disk| {
+            let here = connected.contains_key(&disk.row.disk);
+            let free = disk.row.capacity - disk.bytes;
+            let verified = match (&disk.row.doubt, disk.row.verified_ns) {
+                (Some(_), _) => "IN DOUBT".to_owned(),
+                (None, then) => ago(then, now_ns),
+            };
+            vec![
+                disk.row.name.clone(),
+                disk.row.location.clone().unwrap_or_default(),
+                format!("{} / {}", render.size(free), render.size(disk.row.capacity)),
+                if here { "connected".to_owned() } else { ago(disk.row.seen_ns, now_ns) },
+                verified,
+                render.size(disk.alone),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        for line in
+            table(&["disk", "where", ">free / size", "last seen", "last verify", ">alone holds"], &rows)
+        {
+            render.line(&line);
+        }
+        render.line("");
+    }
+    if status.too_large.files > 0 {
+        let files = count(status.too_large.files, "file is", "files are");
+        render.line(&format!("{files} larger than every disk ({}).", render.size(status.too_large.bytes)));
+    }
+    render.line(&next(status, &connected, unprotected));
+    Ok(())
+}
+
+fn next(
+    status: &Status,
+    connected: &std::collections::HashMap<distbackup_core::model::DiskNo, std::path::PathBuf>,
+    unprotected: Bytes,
+) -> String {
+    if status.snapshot.is_none() {
+        return "Next: dsb update".into();
+    }
+    if status.disks.is_empty() {
+        return "Next: dsb disk add NAME PATH".into();
+    }
+    let here = status.disks.iter().find(|disk| connected.contains_key(&disk.row.disk));
+    let one = status.levels.get(1).map_or(Bytes(0), |level| level.bytes);
+    match here {
+        _ if unprotected == Bytes(0) && one == Bytes(0) => "Next: nothing is urgent.".into(),
+        Some(disk) if status.pending.files > 0 => format!("Next: dsb backup --update {}", disk.row.name),
+        Some(disk) if unprotected > Bytes(0) => format!("Next: dsb backup {}", disk.row.name),
+        Some(_) if status.disks.len() == 1 => {
+            "Next: a second disk, so that one disk's death loses nothing.".into()
+        }
+        _ => "Next: connect another disk, and dsb backup".into(),
+    }
+}

@@ -1,0 +1,97 @@
+//! `dsb update`.
+
+use distbackup_engine::catalog::Catalog;
+use distbackup_engine::ops::update::{self, UpdateOptions, UpdateOutcome};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::render::words::{count, grouped};
+
+/// Scans and hashes.
+pub fn run(context: &Context<'_>, accept: bool) -> Outcome {
+    let mut opened = context.open_to_write()?;
+    let run = context.begin_run(&mut opened.catalog)?;
+    let outcome =
+        work(context, &mut opened.catalog, run, accept, context.global.dry_run).map(|(exit, _)| exit);
+    context.end_run(&mut opened.catalog, run, &outcome)?;
+    outcome
+}
+
+/// Updates and says what came of it. With `scan_only`, new files stay pending for the backup that follows.
+pub fn work(
+    context: &Context<'_>,
+    catalog: &mut Catalog,
+    run: Option<distbackup_core::model::RunNo>,
+    accept: bool,
+    scan_only: bool,
+) -> Result<(Exit, UpdateOutcome), Failure> {
+    let options = UpdateOptions { accept, scan_only };
+    let outcome = update::update(catalog, &context.clock(), run, &options, context.render)?;
+    report(context, &outcome);
+    let exit = if outcome.interrupted {
+        Exit::INTERRUPTED
+    } else if outcome.kept.is_empty() && outcome.problems.is_empty() {
+        Exit::DONE
+    } else {
+        Exit::PART
+    };
+    Ok((exit, outcome))
+}
+
+fn report(context: &Context<'_>, outcome: &UpdateOutcome) {
+    let render = context.render;
+    let UpdateOutcome { files, others, added, changed, removed, moved, hashed, pending, .. } = outcome;
+    render.object(
+        "update",
+        json!({
+            "snapshot": outcome.snapshot.map(|snapshot| snapshot.0),
+            "files": files.objects, "bytes": files.bytes.0, "others": others,
+            "added": added, "changed": changed, "removed": removed, "moved": moved, "sockets": outcome.sockets,
+            "hashed_files": hashed.objects, "hashed_bytes": hashed.bytes.0,
+            "pending_files": pending.objects, "pending_bytes": pending.bytes.0,
+            "problems": outcome.problems.count, "kept": outcome.kept.len(), "expired": outcome.expired,
+        }),
+    );
+    let seen = format!("{} ({})", count(files.objects, "file", "files"), render.size(files.bytes));
+    match outcome.snapshot {
+        None => render.say(&format!("{seen}: nothing changed.")),
+        Some(snapshot) => {
+            let mut parts = Vec::new();
+            for (number, word) in [(added, "added"), (changed, "changed"), (removed, "removed")] {
+                if *number > 0 {
+                    parts.push(format!("{} {word}", grouped(*number)));
+                }
+            }
+            if *moved > 0 {
+                parts.push(format!("{} of them moved", grouped(*moved)));
+            }
+            render.say(&format!("{seen}: {}. Snapshot {}.", parts.join(", "), snapshot.0));
+        }
+    }
+    if hashed.objects > 0 {
+        let files = count(hashed.objects, "file", "files");
+        render.say(&format!("Hashed {files}, {}.", render.size(hashed.bytes)));
+    }
+    if outcome.sockets > 0 {
+        let sockets = count(outcome.sockets, "socket was", "sockets were");
+        render.note(&format!("{sockets} left out: a socket means nothing without its program."));
+    }
+    for kept in &outcome.kept {
+        let path = distbackup_core::model::escape_bytes(&kept.path);
+        render.warning(&format!(
+            "{path}: {}; what is known of it is kept. If it is right: dsb update --accept",
+            kept.reason
+        ));
+    }
+    if outcome.clock_leapt {
+        render.warning(
+            "the clock has leapt by more than 30 days; no history expires because of it until a later run",
+        );
+    }
+    render.problems("could not be read", &outcome.problems);
+    if outcome.interrupted {
+        render.note("Stopped as asked; what was hashed is recorded. Run the same command again to go on.");
+    }
+}

@@ -1,0 +1,220 @@
+//! Outcomes and events into words: on a terminal, as plain lines, or as JSON.
+//!
+//! Standard output carries the answer, standard error progress and messages (INTERFACE). In JSON every line
+//! of standard output is one object; the last one is always a `summary`, success or not.
+
+mod progress;
+pub mod words;
+
+use std::io::Write;
+use std::sync::Mutex;
+
+use anstyle::{AnsiColor, Style};
+use distbackup_core::model::{Bytes, escape_bytes};
+use distbackup_engine::ops::Problems;
+use distbackup_engine::progress::{Event, Observer};
+use serde_json::{Value, json};
+
+use crate::args::{Choice, Global, ProgressChoice};
+use crate::failure::{Exit, Failure};
+use crate::log::LogFile;
+use progress::Progress;
+
+/// Problems that are shown by path; all are counted, and all are in the log file.
+const SHOWN_MAX: usize = 20;
+
+/// Where everything that is said goes.
+pub struct Render {
+    json: bool,
+    quiet: bool,
+    verbose: u8,
+    exact: bool,
+    progress: Option<Progress>,
+    log: Mutex<Option<LogFile>>,
+    /// Problems were said as they happened: not again at the end.
+    live: bool,
+}
+
+impl Render {
+    /// Prepares output as the global options say.
+    pub fn new(global: &Global, log: Option<LogFile>) -> Self {
+        match global.color {
+            Choice::Auto => {}
+            Choice::Always => anstream::ColorChoice::Always.write_global(),
+            Choice::Never => anstream::ColorChoice::Never.write_global(),
+        }
+        let show = !global.quiet && !global.json && global.progress != ProgressChoice::None;
+        let plain = global.progress == ProgressChoice::Plain;
+        Render {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            exact: global.bytes,
+            progress: show.then(|| Progress::new(plain)),
+            log: Mutex::new(log),
+            live: global.json,
+        }
+    }
+
+    /// Whether the answer is JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A size, as the user asked for sizes.
+    pub fn size(&self, bytes: Bytes) -> String {
+        if self.exact { words::grouped(bytes.0) } else { bytes.to_string() }
+    }
+
+    fn log(&self, level: &str, text: &str) {
+        if let Some(log) = self.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut() {
+            log.line(level, text);
+        }
+    }
+
+    /// A line of the answer.
+    pub fn line(&self, text: &str) {
+        self.log("INFO", text);
+        if !self.json {
+            self.out(text);
+        }
+    }
+
+    /// A line of the result that `--quiet` leaves out.
+    pub fn say(&self, text: &str) {
+        self.log("INFO", text);
+        if !self.json && !self.quiet {
+            self.out(text);
+        }
+    }
+
+    fn out(&self, text: &str) {
+        let write = || writeln!(anstream::stdout().lock(), "{text}");
+        // A reader that has gone away has seen enough; there is nowhere else to say it.
+        match &self.progress {
+            Some(progress) => progress.suspended(|| drop(write())),
+            None => drop(write()),
+        }
+    }
+
+    fn err(&self, text: &str) {
+        let write = || writeln!(anstream::stderr().lock(), "{text}");
+        match &self.progress {
+            Some(progress) => progress.suspended(|| drop(write())),
+            None => drop(write()),
+        }
+    }
+
+    /// One object of a JSON answer.
+    pub fn object(&self, kind: &str, mut value: Value) {
+        if self.json {
+            if let Value::Object(map) = &mut value {
+                map.insert("v".into(), json!(1));
+                map.insert("type".into(), json!(kind));
+            }
+            let _ = writeln!(std::io::stdout().lock(), "{value}");
+        }
+    }
+
+    /// Something the user should know.
+    pub fn note(&self, text: &str) {
+        self.log("INFO", text);
+        if self.json {
+            self.object("status", json!({ "message": text }));
+        } else if !self.quiet {
+            self.err(text);
+        }
+    }
+
+    /// Something that is not as it should be.
+    pub fn warning(&self, text: &str) {
+        self.log("WARNING", text);
+        if self.json {
+            self.object("warning", json!({ "message": text }));
+        } else {
+            let style = Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold();
+            self.err(&format!("{style}warning:{style:#} {text}"));
+        }
+    }
+
+    /// Problems with files: the first ones by path, all of them counted.
+    pub fn problems(&self, title: &str, problems: &Problems) {
+        if problems.is_empty() {
+            return;
+        }
+        for problem in &problems.first {
+            self.log("WARNING", &format!("{}: {}", escape_bytes(&problem.path), problem.reason));
+            if self.json && !self.live {
+                self.object(
+                    "warning",
+                    json!({ "path": escape_bytes(&problem.path), "message": problem.reason }),
+                );
+            }
+        }
+        if self.json {
+            return;
+        }
+        self.err(&format!("! {title}:"));
+        for problem in problems.first.iter().take(SHOWN_MAX) {
+            self.err(&format!("    {}   {}", escape_bytes(&problem.path), problem.reason));
+        }
+        let more = problems.count.saturating_sub(problems.first.len().min(SHOWN_MAX) as u64);
+        if more > 0 {
+            self.err(&format!("    and {} more; the log file has them", words::grouped(more)));
+        }
+    }
+
+    /// What ended the command: what, why, hint.
+    pub fn failure(&self, failure: &Failure) -> Exit {
+        let advice = failure.advice();
+        self.log("ERROR", &failure.to_string());
+        if self.json {
+            let value = json!({
+                "code": advice.code, "message": failure.to_string(), "hint": advice.hint, "exit": advice.exit.0,
+            });
+            self.object("error", value);
+        } else {
+            let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
+            self.err(&format!("{style}error:{style:#} {failure}"));
+            if let Some(hint) = &advice.hint {
+                let style = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
+                self.err(&format!("{style}hint:{style:#} {hint}"));
+            }
+        }
+        advice.exit
+    }
+
+    /// The last object of a JSON answer.
+    pub fn summary(&self, command: &str, exit: Exit) {
+        self.object("summary", json!({ "command": command, "exit": exit.0 }));
+    }
+}
+
+impl Observer for Render {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Skipped { path, reason } => {
+                self.log("WARNING", &format!("{}: {reason}", escape_bytes(path)));
+                if self.json {
+                    self.object("warning", json!({ "path": escape_bytes(path), "message": reason }));
+                }
+            }
+            Event::Note { text } => self.note(text),
+            Event::Working { path } if self.verbose >= 2 => {
+                self.log("DEBUG", &escape_bytes(path));
+                if let Some(progress) = &self.progress {
+                    progress.working(path);
+                }
+            }
+            other => {
+                if let Some(progress) = &self.progress {
+                    progress.event(other);
+                }
+            }
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        distbackup_engine::platform::interrupted()
+    }
+}

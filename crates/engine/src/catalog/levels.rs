@@ -1,0 +1,100 @@
+//! Counts of live data by number of copies, derived by reading each table once (DESIGN 4: no kept counters).
+
+use std::collections::HashMap;
+
+use distbackup_core::model::{Bytes, DiskNo};
+
+use super::{CatalogError, Reader, columns};
+
+/// What was counted.
+#[derive(Debug, Clone, Default)]
+pub struct Levels {
+    /// Files and bytes of live objects with exactly so many copies.
+    pub levels: Vec<(u64, u64)>,
+    /// Files without content.
+    pub empty_files: u64,
+    /// Files and bytes of live objects larger than the limit given.
+    pub too_large: (u64, u64),
+    /// By disk: objects, bytes, and bytes of live objects that only it holds.
+    pub held: HashMap<DiskNo, (u64, u64, u64)>,
+}
+
+/// Gathered about one object.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    size: u64,
+    copies: u16,
+    holder: u16,
+    live: bool,
+}
+
+impl Reader<'_> {
+    /// Counts live data by number of copies; 16 bytes of memory for each object.
+    pub fn count_levels(&self, large: Bytes) -> Result<Levels, CatalogError> {
+        let count = || -> rusqlite::Result<Levels> {
+            let mut levels = Levels { levels: vec![(0, 0)], ..Levels::default() };
+            let highest: i64 =
+                self.connection.query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))?;
+            let mut seen = vec![Seen::default(); usize::try_from(highest).unwrap_or(0) + 1];
+            let mut statement = self.connection.prepare_cached("SELECT id, size FROM object")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Some(seen) = slot(&mut seen, row.get(0)?) {
+                    seen.size = columns::unsigned(row, 1)?;
+                }
+            }
+            // Disks in the order met; a copy row names them by number.
+            let mut disks: Vec<i64> = Vec::new();
+            let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let disk: i64 = row.get(1)?;
+                let at = disks.iter().position(|&known| known == disk).unwrap_or_else(|| {
+                    disks.push(disk);
+                    disks.len() - 1
+                });
+                if let Some(seen) = slot(&mut seen, row.get(0)?) {
+                    seen.copies += 1;
+                    seen.holder = at as u16;
+                    let held = levels.held.entry(DiskNo(disk)).or_default();
+                    held.0 += 1;
+                    held.1 += seen.size;
+                }
+            }
+            let mut statement = self.connection.prepare_cached(
+                "SELECT object, pending, kind FROM entry WHERE died IS NULL AND kind = 'f'",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let Some(object) = row.get::<_, Option<i64>>(0)? else {
+                    levels.empty_files += u64::from(!row.get::<_, bool>(1)?);
+                    continue;
+                };
+                let Some(seen) = slot(&mut seen, object) else { continue };
+                let at = usize::from(seen.copies);
+                if levels.levels.len() <= at {
+                    levels.levels.resize(at + 1, (0, 0));
+                }
+                let first = !seen.live;
+                seen.live = true;
+                levels.levels[at].0 += 1;
+                levels.levels[at].1 += if first { seen.size } else { 0 };
+                if seen.size > large.0 {
+                    levels.too_large.0 += 1;
+                    levels.too_large.1 += if first { seen.size } else { 0 };
+                }
+            }
+            for seen in seen.iter().filter(|seen| seen.live && seen.copies == 1) {
+                if let Some(&disk) = disks.get(usize::from(seen.holder)) {
+                    levels.held.entry(DiskNo(disk)).or_default().2 += seen.size;
+                }
+            }
+            Ok(levels)
+        };
+        count().map_err(|source| CatalogError::sql("count copies", source))
+    }
+}
+
+fn slot(seen: &mut [Seen], object: i64) -> Option<&mut Seen> {
+    usize::try_from(object).ok().and_then(|at| seen.get_mut(at))
+}

@@ -1,0 +1,337 @@
+//! Backup: one visit of one disk.
+//!
+//! A visit reconciles, plans, executes, and leaves a copy of the catalog on the disk (DESIGN 5, 6).
+//! Nothing is written to the disk before [`Visit::begin_writing`], so a visit that has nothing to do
+//! leaves the disk as it found it.
+
+mod execute;
+mod publish;
+mod reconcile;
+mod sources;
+
+use std::collections::HashMap;
+
+use distbackup_core::model::{Bytes, DiskNo, ObjectNo, RunNo};
+use distbackup_core::plan::{Tally, VisitPlan};
+use distbackup_core::planner;
+
+use super::shelf;
+use super::{OpError, Problems};
+use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Reader};
+use crate::clock::DAY_NS;
+use crate::disk::{Disk, DiskError, DiskStamp, Identity};
+use crate::platform;
+use crate::progress::{Event, Observer, Phase};
+pub use reconcile::Reconciled;
+
+/// How to back up.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// Also copy files that are not hashed yet: they are hashed on the way (`--update`).
+    pub take_pending: bool,
+    /// Copy at most so much.
+    pub limit: Option<Bytes>,
+    /// Make no copies beyond this number; nothing is deleted for it.
+    pub copies_max: Option<u16>,
+    /// Plan only; the catalog given is a private copy.
+    pub dry_run: bool,
+    /// Files that are written at the same time; 1 for a rotating disk.
+    pub streams: usize,
+}
+
+/// Days after which the room of a disk that is away no longer counts (PLACEMENT 5).
+const AWAY_DAYS: u32 = 120;
+
+/// Copies by the number that there were before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ByCopies(pub Vec<Tally>);
+
+impl ByCopies {
+    fn add(&mut self, copies_before: u16, bytes: Bytes) {
+        let at = usize::from(copies_before);
+        if self.0.len() <= at {
+            self.0.resize(at + 1, Tally::default());
+        }
+        self.0[at].add(bytes);
+    }
+
+    /// All of them.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.0.iter().for_each(|tally| total.merge(*tally));
+        total
+    }
+}
+
+/// What a visit did.
+#[derive(Debug, Clone, Default)]
+pub struct VisitOutcome {
+    /// Name of the disk.
+    pub disk: String,
+    /// What the comparison found.
+    pub reconciled: Reconciled,
+    /// What was planned; with a dry run, all there is.
+    pub planned: PlannedVisit,
+    /// Objects copied.
+    pub copied: ByCopies,
+    /// Dead objects removed.
+    pub cleaned: Tally,
+    /// Redundant copies removed to make room, or in excess.
+    pub evicted: Tally,
+    /// Files that could not be copied.
+    pub problems: Problems,
+    /// Files whose content is in no object yet and which this visit did not take.
+    pub pending: Tally,
+    /// The disk refused room that it had promised.
+    pub full: bool,
+    /// The user asked to stop; what was copied is recorded.
+    pub interrupted: bool,
+    /// The disk was written to and carries the current catalog.
+    pub published: bool,
+    /// The disk's stamp is older than ours: nothing was deleted (N5).
+    pub in_doubt: bool,
+    /// Its filesystem has no identity: the disk is found by its path alone.
+    pub unnamed_filesystem: bool,
+    /// Room left for objects.
+    pub room_left: Bytes,
+}
+
+/// What a plan says, in figures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlannedVisit {
+    /// Copies to make, by the number before.
+    pub copies: ByCopies,
+    /// Dead objects to remove.
+    pub clean: Tally,
+    /// Redundant copies to remove.
+    pub evict: Tally,
+    /// What finds no room here, by the number of copies that it has.
+    pub unplaced: ByCopies,
+    /// What no disk of the set can hold (D18).
+    pub fits_nowhere: Tally,
+}
+
+impl VisitOutcome {
+    /// Whether everything that could be done was done (exit code 0 rather than 3).
+    pub fn complete(&self) -> bool {
+        self.problems.is_empty() && self.pending.objects == 0 && !self.interrupted
+    }
+}
+
+/// One visit in progress.
+pub struct Visit<'a> {
+    pub(super) catalog: &'a mut Catalog,
+    pub(super) disk: &'a dyn Disk,
+    pub(super) row: DiskRow,
+    identity: Identity,
+    pub(super) time: CatalogTime,
+    pub(super) run: Option<RunNo>,
+    pub(super) observer: &'a dyn Observer,
+    writing: bool,
+    /// The disk may have gone back in time: nothing on it is deleted (N5).
+    pub(super) deletions_forbidden: bool,
+}
+
+/// A name to show for an object: a path that has it, else its hash.
+pub fn name_of(reader: &Reader<'_>, object: ObjectNo) -> Result<Vec<u8>, CatalogError> {
+    if let Some(reference) = reader.references(object, 1)?.into_iter().next() {
+        return Ok(reader.path_of(reference.directory)?.join(&reference.name).as_bytes().to_vec());
+    }
+    Ok(reader.object(object)?.map_or_else(|| b"(unknown)".to_vec(), |row| row.id.hex().into_bytes()))
+}
+
+/// Visits one disk. `row` is what the catalog knows of it, with its place and room as they are now.
+#[allow(clippy::too_many_arguments)]
+pub fn visit(
+    catalog: &mut Catalog,
+    disk: &dyn Disk,
+    row: DiskRow,
+    clock_ns: i64,
+    run: Option<RunNo>,
+    options: &BackupOptions,
+    observer: &dyn Observer,
+) -> Result<VisitOutcome, OpError> {
+    let identity = disk.identity().map_err(OpError::disk(&row.name))?;
+    let time = catalog.write("note the time", |writer| writer.advance_time(clock_ns, false))?;
+    let mut visit = Visit {
+        catalog,
+        disk,
+        row,
+        identity,
+        time,
+        run,
+        observer,
+        writing: false,
+        deletions_forbidden: false,
+    };
+    let mut outcome = VisitOutcome { disk: visit.row.name.clone(), ..VisitOutcome::default() };
+    outcome.in_doubt = visit.check_stamp()?;
+    visit.note_seen()?;
+    let finished = visit.work(options, &mut outcome);
+    match finished {
+        Err(OpError::Stopped) => outcome.interrupted = true,
+        other => other?,
+    }
+    if options.dry_run {
+        return Ok(outcome);
+    }
+    // An interrupted visit ends with the catalog copy as well (DESIGN 6).
+    outcome.published = publish::publish(&mut visit, &outcome)?;
+    Ok(outcome)
+}
+
+impl Visit<'_> {
+    fn work(&mut self, options: &BackupOptions, outcome: &mut VisitOutcome) -> Result<(), OpError> {
+        outcome.reconciled = reconcile::reconcile(self, options.dry_run)?;
+        if !options.dry_run {
+            outcome.reconciled.leftovers = self.clear_leftovers()?;
+        }
+        self.observer.event(Event::Begin { phase: Phase::Plan, files: 0, bytes: Bytes(0) });
+        let planned = self.plan(options);
+        self.observer.event(Event::End);
+        let (loaded, mut plan) = planned?;
+        if self.deletions_forbidden {
+            plan.clean.clear();
+            plan.excess.clear();
+        }
+        outcome.planned = self.figures(&loaded, &plan);
+        outcome.room_left = plan.room_after;
+        if !options.dry_run {
+            execute::execute(self, options, &loaded, &plan, outcome)?;
+        }
+        let (files, bytes) = self.catalog.read().pending_total(true)?;
+        outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
+        Ok(())
+    }
+
+    /// Compares the disk's stamp with what the catalog expects there (N5); tells whether it is in doubt.
+    fn check_stamp(&mut self) -> Result<bool, OpError> {
+        let (expected, pending) = (self.row.stamp, self.row.pending_stamp);
+        let never_stamped = DiskStamp { counter: 0, random: 0 };
+        let found = self.identity.stamp.unwrap_or(never_stamped);
+        if self.row.unproven || found == expected || Some(found) == pending {
+            return Ok(self.row.doubt.is_some());
+        }
+        if found.counter < expected.counter {
+            let why = "its stamp is older than the catalog's: it was put back from an image, or is a clone";
+            let disk = self.row.disk;
+            self.catalog.write("record a doubt", |writer| writer.doubt_disk(disk, why))?;
+            self.row.doubt = Some(why.to_owned());
+            self.deletions_forbidden = true;
+            return Ok(true);
+        }
+        let why = "it was written since by a newer catalog of this set than the one on this computer";
+        Err(OpError::StampMismatch { name: self.row.name.clone(), why, catalog_is_old: true })
+    }
+
+    fn note_seen(&mut self) -> Result<(), OpError> {
+        let (row, now_ns) = (&self.row, self.time.now_ns);
+        self.catalog.write("record that a disk was seen", |writer| writer.record_disk_seen(row, now_ns))?;
+        Ok(())
+    }
+
+    /// To be called before the first write to the disk: commits the next stamp as pending, puts it on
+    /// the disk, and confirms it (N5). A visit killed anywhere in between is no clone.
+    pub(super) fn begin_writing(&mut self) -> Result<(), OpError> {
+        if self.writing {
+            return Ok(());
+        }
+        let found = self.identity.stamp.map_or(0, |stamp| stamp.counter);
+        let counter = self.row.stamp.counter.max(found) + 1;
+        let next = DiskStamp { counter, random: platform::random_bits() };
+        let disk = self.row.disk;
+        self.catalog.write("record the begin of a visit", |writer| writer.record_visit_begin(disk, next))?;
+        self.identity.stamp = Some(next);
+        self.identity.set = Some(self.catalog.read().set_uuid()?);
+        self.identity.name.clone_from(&self.row.name);
+        self.disk.write_identity(&self.identity).map_err(OpError::disk(&self.row.name))?;
+        self.catalog.write("record the stamp", |writer| writer.record_stamp(disk, next))?;
+        self.row.stamp = next;
+        self.row.open_visit = true;
+        self.writing = true;
+        Ok(())
+    }
+
+    fn clear_leftovers(&mut self) -> Result<Bytes, OpError> {
+        // It writes only if there is something to clear, so an idle visit stays one.
+        match self.disk.clear_incoming() {
+            Ok(bytes) => Ok(bytes),
+            Err(DiskError::ReadOnly) => Ok(Bytes(0)),
+            Err(error) => Err(OpError::disk(&self.row.name)(error)),
+        }
+    }
+
+    /// Loads the set and plans the visit.
+    fn plan(&self, options: &BackupOptions) -> Result<(Loaded, VisitPlan), OpError> {
+        let reader = self.catalog.read();
+        let rows = reader.disks()?;
+        let numbers: Vec<DiskNo> = rows.iter().map(|row| row.disk).collect();
+        let doubtful: Vec<bool> = rows
+            .iter()
+            .map(|row| {
+                let row = if row.disk == self.row.disk { &self.row } else { row };
+                row.doubt.is_some() || row.open_visit
+            })
+            .collect();
+        let trust = reader.trust_days()?;
+        let mut loaded =
+            reader.load_plan(&numbers, &doubtful, self.time.now_ns, trust, options.take_pending)?;
+        let mut locations: HashMap<String, u16> = HashMap::new();
+        let mut disks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let row = if row.disk == self.row.disk { &self.row } else { row };
+            let (_, orphan_bytes) = reader.orphan_total(row.disk)?;
+            let next = locations.len() as u16;
+            let away_ns = self.time.now_ns.saturating_sub(row.seen_ns.unwrap_or(row.added_ns)).max(0);
+            disks.push(planner::Disk {
+                capacity: row.capacity,
+                occupied_otherwise: orphan_bytes,
+                unit: row.unit,
+                file_max: row.file_max,
+                location: row.location.clone().map(|location| *locations.entry(location).or_insert(next)),
+                days_away: if row.disk == self.row.disk { 0 } else { (away_ns / DAY_NS) as u32 },
+            });
+        }
+        let disk = numbers.iter().position(|&disk| disk == self.row.disk).unwrap_or(0) as u16;
+        let input = planner::Input {
+            objects: std::mem::take(&mut loaded.objects),
+            nexuses: std::mem::take(&mut loaded.nexuses),
+            classes: std::mem::take(&mut loaded.classes),
+            disks,
+            history_oldest_first: Vec::new(),
+        };
+        let plan = planner::plan_visit(
+            &input,
+            &planner::Options {
+                disk,
+                copies_max: options.copies_max,
+                bytes_max: options.limit,
+                away_days: AWAY_DAYS,
+                allow_history_loss: false,
+            },
+        );
+        loaded.objects = input.objects;
+        loaded.classes = input.classes;
+        Ok((loaded, plan))
+    }
+
+    /// The plan in figures, by billed bytes less the block for metadata: what a user thinks of as size.
+    fn figures(&self, loaded: &Loaded, plan: &VisitPlan) -> PlannedVisit {
+        let bytes = |row: u32| loaded.content(row);
+        let mut figures = PlannedVisit { fits_nowhere: plan.fits_nowhere, ..PlannedVisit::default() };
+        for copy in plan.copies() {
+            figures.copies.add(copy.copies_before, bytes(copy.object));
+        }
+        plan.clean.iter().for_each(|&row| figures.clean.add(bytes(row)));
+        plan.excess.iter().chain(plan.victims()).for_each(|&row| figures.evict.add(bytes(row)));
+        figures.unplaced = ByCopies(plan.unplaced_by_copies.clone());
+        figures
+    }
+
+    /// All disks by number, this one as it is now.
+    pub(super) fn disks(&self) -> Result<HashMap<DiskNo, DiskRow>, CatalogError> {
+        let mut disks = shelf::by_number(&self.catalog.read())?;
+        disks.insert(self.row.disk, self.row.clone());
+        Ok(disks)
+    }
+}

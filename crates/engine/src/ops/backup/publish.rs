@@ -1,0 +1,55 @@
+//! The end of a visit: the catalog and the recovery files go to the disk, then it counts as visited.
+
+use distbackup_core::model::Bytes;
+
+use super::{Visit, VisitOutcome};
+use crate::ops::{OpError, tempdir::TempFolder};
+use crate::progress::{Event, Phase};
+
+/// For people who have the disk but not this program.
+const RESTORE_TXT: &str = include_str!("../../../recovery/RESTORE.txt");
+/// The same as a program that needs only Python.
+const RESTORE_PY: &str = include_str!("../../../recovery/restore.py");
+
+/// Copies the catalog to the disk, unless a checked copy of its current state is there. Tells
+/// whether anything was written.
+pub fn publish(visit: &mut Visit<'_>, outcome: &VisitOutcome) -> Result<bool, OpError> {
+    let generation = visit.catalog.read().generation()?;
+    let current = visit.row.copy_generation == Some(generation)
+        && visit.row.copy_sha256.is_some()
+        && visit.disk.catalog_hash() == visit.row.copy_sha256;
+    if current && !visit.writing {
+        return Ok(false);
+    }
+    visit.observer.event(Event::Begin { phase: Phase::Publish, files: 1, bytes: Bytes(0) });
+    let published = write_copy(visit);
+    visit.observer.event(Event::End);
+    published?;
+    if outcome.interrupted {
+        // The claims are true, but the visit did not end as planned: its evidence settles at the next one.
+        return Ok(true);
+    }
+    let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
+    visit.catalog.write("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
+    Ok(true)
+}
+
+fn write_copy(visit: &mut Visit<'_>) -> Result<(), OpError> {
+    visit.begin_writing()?;
+    let name = visit.row.name.clone();
+    let text = RESTORE_TXT.replace("{disk_name}", &name);
+    visit.disk.write_recovery_file("RESTORE.txt", text.as_bytes()).map_err(OpError::disk(&name))?;
+    visit.disk.write_recovery_file("restore.py", RESTORE_PY.as_bytes()).map_err(OpError::disk(&name))?;
+    // Beside the PC's catalog: there is room for one more, and it is as private.
+    let beside = visit.catalog.path().parent().map_or_else(std::env::temp_dir, |folder| folder.to_owned());
+    let folder = TempFolder::inside(&beside).map_err(OpError::io("make a folder in", beside))?;
+    let local = folder.path().join("copy.sqlite");
+    let generation = visit.catalog.read().generation()?;
+    visit.catalog.write_copy(&local)?;
+    let hash = visit.disk.publish_catalog(&local).map_err(OpError::disk(&name))?;
+    let disk = visit.row.disk;
+    visit
+        .catalog
+        .write("record the catalog copy", |writer| writer.record_catalog_copy(disk, generation, &hash))?;
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! Restore: the tree, or a part of it, as it is now or was at a snapshot, into a destination.
+//!
+//! Three walks over the same entries. *Plan*: what is wanted and which disks hold it. *Fill*: folders are
+//! made, files written from the connected disks by several threads, each hashed on its way and
+//! given its name only if the hash is right (R1). *Finish*: hard links, then metadata of
+//! folders from the leaves up, because filling a folder changes its times. What is there and equal
+//! counts as done, so an interrupted restore goes on when it is run again (R4).
+
+mod destination;
+mod entry;
+mod fill;
+mod finish;
+mod selection;
+mod walk;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use distbackup_core::model::{Bytes, DiskNo, LinkNo};
+use distbackup_core::plan::Tally;
+use distbackup_core::restore_planner::{self, Holders, RestorePlan};
+
+use super::{OpError, Problems};
+use crate::catalog::{At, DiskRow, Reader};
+use crate::disk::Disk;
+use crate::progress::{Event, Observer, Phase};
+use destination::Folder;
+pub use selection::Selection;
+pub use walk::{Step, walk};
+
+/// What to restore, and where.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// Patterns over virtual paths; none: everything.
+    pub patterns: Vec<Vec<u8>>,
+    /// Where to.
+    pub destination: PathBuf,
+    /// The tree of which moment.
+    pub at: At,
+    /// Replace files that are there with other content (R2).
+    pub overwrite: bool,
+    /// Owners by number, not by name.
+    pub numeric_ids: bool,
+    /// Files restored at the same time.
+    pub streams: usize,
+    /// Disks that an earlier pass of the same restore has read: what they hold is done.
+    pub done: Vec<DiskNo>,
+}
+
+/// What a restore needs, before anything is written.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreNeeds {
+    /// Files wanted, the empty ones included.
+    pub files: Tally,
+    /// The disks, in the order of `RestorePlan::steps`' indices.
+    pub disks: Vec<DiskRow>,
+    /// Which of them in which order.
+    pub plan: RestorePlan,
+    /// Entries whose content was never captured.
+    pub never_captured: Problems,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOutcome {
+    /// Files restored now.
+    pub restored: Tally,
+    /// Files that were there and equal.
+    pub present: Tally,
+    /// Folders, links and other entries restored or present.
+    pub others: u64,
+    /// Objects that were rotten or unreadable, with no good copy on a connected disk (R1).
+    pub bad: Problems,
+    /// Entries in the way: other content, another kind, a symlink for a folder (R2, R3).
+    pub conflicts: Problems,
+    /// Entries that could not be written.
+    pub problems: Problems,
+    /// Files that are on no connected disk (R5), by the disks that hold them.
+    pub missing: Vec<(Vec<DiskNo>, Tally)>,
+    /// Files that no disk holds any more.
+    pub lost: Problems,
+    /// Entries whose content was never captured.
+    pub never_captured: Problems,
+    /// What could not be set, with the number of entries and the first reason (R6).
+    pub unset: Vec<(String, u64, String)>,
+    /// The user asked to stop.
+    pub interrupted: bool,
+}
+
+impl RestoreOutcome {
+    /// Whether everything wanted is at the destination as it was.
+    pub fn complete(&self) -> bool {
+        self.bad.is_empty()
+            && self.conflicts.is_empty()
+            && self.problems.is_empty()
+            && self.missing.is_empty()
+            && self.lost.is_empty()
+            && self.never_captured.is_empty()
+            && self.unset.is_empty()
+            && !self.interrupted
+    }
+}
+
+/// A connected disk to read from.
+pub struct Readable<'d> {
+    /// Which.
+    pub disk: DiskNo,
+    /// Its name.
+    pub name: String,
+    /// The open disk.
+    pub port: &'d dyn Disk,
+}
+
+impl std::fmt::Debug for Readable<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readable").field("disk", &self.disk).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Finds out what is wanted, and the smallest set of disks that has it.
+pub fn needs(
+    reader: Reader<'_>,
+    options: &RestoreOptions,
+    connected: &[DiskNo],
+) -> Result<RestoreNeeds, OpError> {
+    let selection = Selection::parse(&options.patterns)?;
+    let disks = reader.disks()?;
+    let index: HashMap<DiskNo, u16> = disks.iter().map(|row| row.disk).zip(0u16..).collect();
+    let mut needs = RestoreNeeds::default();
+    let mut classes: HashMap<Vec<u16>, Tally> = HashMap::new();
+    let mut found = false;
+    walk(reader, options.at, &selection, &mut |step| {
+        let Step::Entry { path, entry, .. } = step else { return Ok(()) };
+        found = true;
+        if entry.kind != distbackup_core::model::Kind::File {
+            return Ok(());
+        }
+        needs.files.add(Bytes(entry.stamp.size));
+        match entry.object {
+            Some(object) => {
+                let mut holders: Vec<u16> =
+                    reader.holders(object)?.iter().filter_map(|disk| index.get(disk).copied()).collect();
+                holders.sort_unstable();
+                classes.entry(holders).or_default().add(Bytes(entry.stamp.size));
+            }
+            None if entry.pending => {
+                needs.never_captured.add(path.as_bytes(), "its content was never captured")
+            }
+            None => {}
+        }
+        Ok(())
+    })?;
+    if !found && !selection.is_everything() {
+        let patterns: Vec<_> =
+            options.patterns.iter().map(|raw| String::from_utf8_lossy(raw).into_owned()).collect();
+        return Err(OpError::BadRequest {
+            what: patterns.join(" "),
+            why: "nothing in the tree matches it".into(),
+        });
+    }
+    let mut wanted: Vec<Holders> =
+        classes.into_iter().map(|(disks, tally)| Holders { disks, tally }).collect();
+    wanted.sort_by(|a, b| a.disks.cmp(&b.disks));
+    let connected: Vec<u16> = connected.iter().filter_map(|disk| index.get(disk).copied()).collect();
+    needs.plan = restore_planner::plan_restore(&wanted, &connected);
+    needs.disks = disks;
+    Ok(needs)
+}
+
+/// Restores what the connected disks hold of what is wanted.
+///
+/// `views` are frozen views of one catalog, one for each thread that writes files, and one more.
+pub fn restore(
+    reader: Reader<'_>,
+    disks: &[Readable<'_>],
+    options: &RestoreOptions,
+    needs: &RestoreNeeds,
+    observer: &dyn Observer,
+) -> Result<RestoreOutcome, OpError> {
+    let selection = Selection::parse(&options.patterns)?;
+    let destination = Folder::destination(&options.destination)
+        .map_err(OpError::io("open the destination", options.destination.clone()))?;
+    check_room(reader, options, &selection, needs, &destination)?;
+    let mut outcome =
+        RestoreOutcome { never_captured: needs.never_captured.clone(), ..RestoreOutcome::default() };
+    observer.event(Event::Begin {
+        phase: Phase::Restore,
+        files: needs.files.objects,
+        bytes: needs.files.bytes,
+    });
+    let mut leaders: HashMap<LinkNo, Vec<u8>> = HashMap::new();
+    let filled =
+        fill::fill(reader, disks, options, &selection, destination, observer, &mut leaders, &mut outcome);
+    observer.event(Event::End);
+    let destination = filled?;
+    finish::finish(reader, options, &selection, &destination, &leaders, &mut outcome)?;
+    outcome.interrupted = observer.stop_requested();
+    Ok(outcome)
+}
+
+/// Whether the destination has room, before the first byte (R7). What is there already with the right
+/// size does not count; it is looked for only if everything would not fit anyway.
+fn check_room(
+    reader: Reader<'_>,
+    options: &RestoreOptions,
+    selection: &Selection,
+    needs: &RestoreNeeds,
+    destination: &Folder,
+) -> Result<(), OpError> {
+    let io = |error| OpError::io("look at", options.destination.clone())(error);
+    let free = destination.space().map_err(io)?.free;
+    if needs.files.bytes <= free {
+        return Ok(());
+    }
+    let mut needed = 0u64;
+    walk(reader, options.at, selection, &mut |step| {
+        if let Step::Entry { path, entry, .. } = step {
+            let there = crate::platform::stat_path(&entry::below(&options.destination, path));
+            let holes: u64 = entry.holes.0.iter().map(|&(_, length)| length).sum();
+            if !there.is_ok_and(|stat| stat.size == entry.stamp.size) {
+                needed += entry.stamp.size.saturating_sub(holes);
+            }
+        }
+        Ok(())
+    })?;
+    if Bytes(needed) > free {
+        let folder = options.destination.clone();
+        return Err(OpError::DestinationTooSmall { folder, free, needed: Bytes(needed) });
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Sources: what is to be protected, and how much.
+
+use std::path::{Path, PathBuf};
+
+use distbackup_core::model::VirtualPath;
+
+use super::OpError;
+use crate::catalog::{Catalog, PathConfig, SourceRow};
+
+/// Maps a real folder to a virtual path; one mapped there before is replaced. A relative path is made absolute.
+pub fn map(catalog: &mut Catalog, vpath: &VirtualPath, path: &Path) -> Result<PathBuf, OpError> {
+    let absolute = std::path::absolute(path).map_err(OpError::io("find", path))?;
+    let metadata = std::fs::metadata(&absolute).map_err(OpError::io("look at", absolute.clone()))?;
+    if !metadata.is_dir() {
+        let what = absolute.display().to_string();
+        return Err(OpError::BadRequest { what, why: "it is not a folder".into() });
+    }
+    catalog.write("record a source", |writer| writer.record_source(vpath, &absolute))?;
+    Ok(absolute)
+}
+
+/// Removes a mapping; what it held becomes history at the next update.
+pub fn unmap(catalog: &mut Catalog, vpath: &VirtualPath) -> Result<(), OpError> {
+    if catalog.write("remove a source", |writer| writer.remove_source(vpath))? {
+        return Ok(());
+    }
+    Err(OpError::BadRequest { what: vpath.display(), why: "no source is mapped there".into() })
+}
+
+/// Maps a folder under its own name, unless it is mapped already or lies in a source; returns the virtual path.
+pub fn map_by_name(catalog: &mut Catalog, path: &Path) -> Result<(VirtualPath, bool), OpError> {
+    let absolute = std::path::absolute(path).map_err(OpError::io("find", path))?;
+    let sources: Vec<SourceRow> = catalog.read().sources()?;
+    if let Some(source) = sources.iter().find(|source| source.path == absolute) {
+        return Ok((source.vpath.clone(), false));
+    }
+    let name = absolute
+        .file_name()
+        .map_or_else(|| b"root".to_vec(), |name| crate::platform::bytes_of_path(Path::new(name)));
+    let mut vpath = VirtualPath::root().join(&name);
+    let mut number = 2;
+    while sources.iter().any(|source| source.vpath == vpath) {
+        vpath = VirtualPath::root().join(&[name.as_slice(), format!("-{number}").as_bytes()].concat());
+        number += 1;
+    }
+    map(catalog, &vpath, &absolute)?;
+    Ok((vpath, true))
+}
+
+/// Changes the configuration of a path; returns it before and after.
+pub fn configure(
+    catalog: &mut Catalog,
+    vpath: &VirtualPath,
+    change: impl FnOnce(&mut PathConfig),
+) -> Result<(PathConfig, PathConfig), OpError> {
+    let before =
+        catalog.read().path_configs()?.into_iter().find(|(path, _)| path == vpath).map(|(_, config)| config);
+    let before = before.unwrap_or_default();
+    let mut after = before.clone();
+    change(&mut after);
+    catalog.write("configure a path", |writer| writer.record_path_config(vpath, &after))?;
+    Ok((before, after))
+}

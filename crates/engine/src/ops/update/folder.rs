@@ -1,0 +1,605 @@
+//! One folder of a scan: what is there, merged with what the catalog knows, name by name.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Sender;
+use distbackup_core::diff::{Verdict, judge};
+use distbackup_core::model::{Bytes, DirNo, Holes, Kind, Metadata, Owner, Stamp, VirtualPath};
+
+use super::record::Difference;
+use super::walk::{Job, NO_FILESYSTEM, OpenFolder, RealPaths, Walk, Where, open};
+use crate::catalog::{At, CatalogError, Entries, EntryRow, LinkName, NewEntry, Reader, SourceRow};
+use crate::metadata;
+use crate::ops::filesystems::Filesystem;
+use crate::ops::mapping::Mapping;
+use crate::platform::{self, Stat};
+use crate::progress::Event;
+
+/// Differences are handed on in parcels of so many.
+const PARCEL: usize = 1024;
+
+/// Metadata rows met lately by one thread, for comparing folders and links without asking again.
+pub struct MetadataCache<'c> {
+    reader: Reader<'c>,
+    rows: HashMap<i64, Metadata>,
+    paths: RealPaths,
+}
+
+impl<'c> MetadataCache<'c> {
+    pub fn new(reader: Reader<'c>) -> Self {
+        MetadataCache { reader, rows: HashMap::new(), paths: RealPaths::default() }
+    }
+
+    fn equals(&mut self, row: i64, metadata: &Metadata) -> Result<bool, CatalogError> {
+        const ROWS_MAX: usize = 4096;
+        if let Some(known) = self.rows.get(&row) {
+            return Ok(known == metadata);
+        }
+        let known = self.reader.metadata(row)?;
+        if self.rows.len() >= ROWS_MAX {
+            self.rows.clear();
+        }
+        let equal = known == *metadata;
+        self.rows.insert(row, known);
+        Ok(equal)
+    }
+}
+
+/// Differences of one folder on their way out.
+struct Parcel<'a> {
+    out: Option<&'a Sender<Vec<Difference>>>,
+    differences: Vec<Difference>,
+}
+
+impl Parcel<'_> {
+    fn push(&mut self, difference: Difference) {
+        self.differences.push(difference);
+        if self.differences.len() >= PARCEL {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        if let Some(out) = self.out
+            && !self.differences.is_empty()
+        {
+            // The receiver lives as long as the scan; if it is gone, the scan has failed already.
+            let _ = out.send(std::mem::take(&mut self.differences));
+        }
+    }
+}
+
+/// What comparing needs besides the folder itself.
+struct Comparison<'w, 'm, 'p, 'c, 'a> {
+    walk: &'w Walk<'m, 'p>,
+    reader: Reader<'c>,
+    cache: &'a mut MetadataCache<'c>,
+    parcel: Parcel<'a>,
+}
+
+/// Begins a scan at the root of the virtual tree: puts the first folders on the stack.
+pub fn begin<'m>(walk: &Walk<'m, '_>, reader: Reader<'_>) -> Result<Vec<Difference>, CatalogError> {
+    let mut cache = MetadataCache::new(reader);
+    let parcel = Parcel { out: None, differences: Vec::new() };
+    let mut comparison = Comparison { walk, reader, cache: &mut cache, parcel };
+    let root = VirtualPath::root();
+    if walk.mapping.source.is_some() {
+        // The root's own metadata stands under the empty name in no folder.
+        comparison.mapped(DirNo(0), b"", walk.mapping, &root)?;
+    } else {
+        walk.push(Job {
+            place: Where::Virtual(root),
+            node: DirNo::ROOT,
+            fresh: false,
+            mapping: Some(walk.mapping),
+        });
+    }
+    Ok(comparison.parcel.differences)
+}
+
+/// Compares one folder with its rows and puts its children on the stack.
+pub fn compare<'m, 'c>(
+    walk: &Walk<'m, '_>,
+    reader: Reader<'c>,
+    entries: &mut Entries<'c>,
+    cache: &mut MetadataCache<'c>,
+    job: Job<'m>,
+    out: &Sender<Vec<Difference>>,
+) -> Result<(), CatalogError> {
+    let parcel = Parcel { out: Some(out), differences: Vec::new() };
+    let mut comparison = Comparison { walk, reader, cache, parcel };
+    comparison.folder(entries, job)?;
+    comparison.parcel.send();
+    Ok(())
+}
+
+impl<'m> Comparison<'_, 'm, '_, '_, '_> {
+    fn folder(&mut self, entries: &mut Entries<'_>, job: Job<'m>) -> Result<(), CatalogError> {
+        let (opened, vpath) = match job.place {
+            Where::Virtual(vpath) => (None, Some(vpath)),
+            Where::Open(folder) => (Some(folder), None),
+            Where::Below(parent, name) => match open(&parent, &name, self.walk.filesystems) {
+                Ok(folder) => (Some(folder), None),
+                Err(error) => {
+                    let path = parent.vpath().join(&name);
+                    self.walk.problems.add(path.as_bytes(), &format!("cannot open the folder: {error}"));
+                    return self.unseen(job.node, job.mapping, &path);
+                }
+            },
+        };
+        let Some(opened) = opened else {
+            let vpath = vpath.unwrap_or_else(VirtualPath::root);
+            return self.without_listing(entries, job.node, job.mapping, &vpath);
+        };
+        let names = match opened.folder.names() {
+            Ok(names) => names,
+            Err(error) => {
+                // S12: an incomplete listing is no evidence that anything was deleted.
+                let path = opened.vpath();
+                self.walk.problems.add(path.as_bytes(), &format!("cannot list the folder: {error}"));
+                return self.unseen(job.node, job.mapping, &path);
+            }
+        };
+        if opened.is_root()
+            && names.is_empty()
+            && !job.fresh
+            && !self.walk.accept
+            && self.reader.has_entries(job.node)?
+        {
+            // S1: a source that is empty where it was not is most likely not mounted.
+            let path = opened.vpath();
+            self.walk.keep(&path, "the source is empty now; is its filesystem mounted?");
+            return self.unseen(job.node, job.mapping, &path);
+        }
+        let opened = Arc::new(opened);
+        let hidden = job.mapping.map(|mapping| &mapping.children).filter(|children| !children.is_empty());
+        // Real folders on the way to a mapping, which are entries like others.
+        let mut on_the_way: Vec<Vec<u8>> = Vec::new();
+        let mut cursor = if job.fresh { None } else { Some(entries.of(job.node)?) };
+        let mut row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
+        let (mut files, mut bytes) = (0, 0);
+        for name in names.iter() {
+            let below = hidden.and_then(|children| children.get(name));
+            if below.is_some_and(|mapping| mapping.source.is_some()) {
+                continue; // S13: the inner mapping wins
+            }
+            while let Some(known) = row.take_if(|known| known.name.as_slice() < name) {
+                self.vanished(known, hidden);
+                row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
+            }
+            let known = row.take_if(|known| known.name.as_slice() == name);
+            if known.is_some() {
+                row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
+            }
+            match opened.folder.stat(name) {
+                Ok(stat) => {
+                    if stat.kind.to_kind() == Some(Kind::File) {
+                        files += 1;
+                        bytes += stat.size;
+                    }
+                    let below = below.filter(|_| stat.kind.to_kind() == Some(Kind::Directory));
+                    on_the_way.extend(below.map(|_| name.to_vec()));
+                    self.entry(&opened, job.node, name, &stat, known, below)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if let Some(known) = known {
+                        self.vanished(known, hidden);
+                    }
+                }
+                // S12, for one name: what is known of it stays.
+                Err(error) => {
+                    let path = opened.vpath().join(name);
+                    self.walk.problems.add(path.as_bytes(), &format!("cannot look at it: {error}"));
+                }
+            }
+        }
+        while let Some(known) = row {
+            self.vanished(known, hidden);
+            row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
+        }
+        self.count(files, bytes);
+        if let Some(mapping) = job.mapping {
+            let vpath = opened.vpath();
+            for (name, child) in &mapping.children {
+                if !on_the_way.contains(name) {
+                    self.mapped(job.node, name, child, &vpath.join(name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, files: u64, bytes: u64) {
+        self.walk.counts.files.fetch_add(files, Ordering::Relaxed);
+        self.walk.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.walk.observer.event(Event::Done { files, bytes: Bytes(bytes) });
+    }
+
+    /// A folder of the virtual tree that no source provides: only mappings stand in it. What else the catalog
+    /// knows there came from a source that is not mapped any more.
+    fn without_listing(
+        &mut self,
+        entries: &mut Entries<'_>,
+        node: DirNo,
+        mapping: Option<&'m Mapping>,
+        vpath: &VirtualPath,
+    ) -> Result<(), CatalogError> {
+        let children = mapping.map(|mapping| &mapping.children);
+        let mut cursor = entries.of(node)?;
+        while let Some(known) = cursor.next_entry()? {
+            self.vanished(known, children);
+        }
+        for (name, child) in children.into_iter().flatten() {
+            self.mapped(node, name, child, &vpath.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// A folder that cannot be seen keeps its entries (N6); sources mapped below it are scanned all the same.
+    fn unseen(
+        &mut self,
+        node: DirNo,
+        mapping: Option<&'m Mapping>,
+        vpath: &VirtualPath,
+    ) -> Result<(), CatalogError> {
+        for (name, child) in mapping.into_iter().flat_map(|mapping| &mapping.children) {
+            self.mapped(node, name, child, &vpath.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn vanished(&mut self, known: EntryRow, mapped: Option<&std::collections::BTreeMap<Vec<u8>, Mapping>>) {
+        if mapped.is_some_and(|children| children.contains_key(&known.name)) {
+            return; // its place is taken by a mapping, which is compared on its own
+        }
+        let EntryRow { directory, name, node, .. } = known;
+        self.parcel.push(match node {
+            Some(node) => Difference::DeadFolder { directory, name, node },
+            None => Difference::Death { directory, name },
+        });
+    }
+
+    /// A place where a source is mapped, or that leads to one.
+    fn mapped(
+        &mut self,
+        directory: DirNo,
+        name: &[u8],
+        mapping: &'m Mapping,
+        vpath: &VirtualPath,
+    ) -> Result<(), CatalogError> {
+        let known = self.reader.entry(directory, name, At::Now)?;
+        let Some(source) = &mapping.source else {
+            return self.virtual_folder(directory, name, mapping, vpath, known);
+        };
+        let root = match self.open_root(source, vpath) {
+            Some(root) => root,
+            None => {
+                let node = known.and_then(|row| row.node);
+                return node.map_or(Ok(()), |node| self.unseen(node, Some(mapping), vpath));
+            }
+        };
+        let stat = match root.folder.stat_self() {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.walk.keep(vpath, format!("cannot look at the source's folder: {error}"));
+                return Ok(());
+            }
+        };
+        self.parcel.push(Difference::Source(source.source, root.filesystem.number));
+        let stamp = root.filesystem.stamp(&stat, 0);
+        let captured = metadata::capture_open(root.folder.as_fd(), &stat, &self.walk.accounts);
+        let metadata = self.metadata_or_basics(captured, &stat, vpath);
+        let node = known.as_ref().and_then(|row| row.node);
+        let fresh = node.is_none() && directory != DirNo(0);
+        let node =
+            node.unwrap_or_else(|| if directory == DirNo(0) { DirNo::ROOT } else { self.walk.new_node() });
+        let entry = NewEntry {
+            directory,
+            name: name.to_vec(),
+            kind: Kind::Directory,
+            node: Some(node),
+            object: None,
+            pending: false,
+            stamp,
+            metadata,
+            target: None,
+            holes: Holes::default(),
+        };
+        self.folder_row(entry, known)?;
+        self.walk.push(Job { place: Where::Open(root), node, fresh, mapping: Some(mapping) });
+        Ok(())
+    }
+
+    /// Opens the root of a source, unless it is not what it was (S1, N6).
+    fn open_root(&self, source: &SourceRow, vpath: &VirtualPath) -> Option<OpenFolder> {
+        let root = match OpenFolder::root(source, self.walk.filesystems) {
+            Ok(root) => root,
+            Err(error) => {
+                self.walk.keep(vpath, format!("cannot open the source {}: {error}", source.path.display()));
+                return None;
+            }
+        };
+        let moved = source.filesystem.is_some_and(|before| before != root.filesystem.number);
+        if moved && !self.walk.accept {
+            self.walk.keep(vpath, "the source is on another filesystem than last time; is its own mounted?");
+            return None;
+        }
+        Some(root)
+    }
+
+    fn virtual_folder(
+        &mut self,
+        directory: DirNo,
+        name: &[u8],
+        mapping: &'m Mapping,
+        vpath: &VirtualPath,
+        known: Option<EntryRow>,
+    ) -> Result<(), CatalogError> {
+        let node = known.as_ref().and_then(|row| row.node);
+        let fresh = node.is_none();
+        let node = node.unwrap_or_else(|| self.walk.new_node());
+        let stamp = Stamp { filesystem: NO_FILESYSTEM, inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
+        let metadata = Metadata { mode: 0o755, ..Metadata::default() };
+        let entry = NewEntry {
+            directory,
+            name: name.to_vec(),
+            kind: Kind::Directory,
+            node: Some(node),
+            object: None,
+            pending: false,
+            stamp,
+            metadata,
+            target: None,
+            holes: Holes::default(),
+        };
+        self.folder_row(entry, known)?;
+        let place = Where::Virtual(vpath.clone());
+        self.walk.push(Job { place, node, fresh, mapping: Some(mapping) });
+        Ok(())
+    }
+
+    /// The row of a folder that stands where a mapping is: new, changed or as it was.
+    fn folder_row(&mut self, entry: NewEntry, known: Option<EntryRow>) -> Result<(), CatalogError> {
+        let difference = match known {
+            None => Some(Difference::Birth(Box::new(entry))),
+            Some(row) if row.node.is_none() => Some(Difference::Replacement(Box::new(entry))),
+            Some(row) if row.stamp == entry.stamp => None,
+            Some(row) => Some(self.compare_others(entry, &row)?),
+        };
+        if let Some(difference) = difference {
+            self.parcel.push(difference);
+        }
+        Ok(())
+    }
+
+    /// Whether anything that is restored differs between two states of something that is no file.
+    fn compare_others(&mut self, entry: NewEntry, row: &EntryRow) -> Result<Difference, CatalogError> {
+        let same = row.stamp.mtime_ns == entry.stamp.mtime_ns
+            && row.target == entry.target
+            && self.cache.equals(row.metadata, &entry.metadata)?;
+        Ok(if same {
+            Difference::Refresh { directory: entry.directory, name: entry.name, stamp: entry.stamp }
+        } else {
+            Difference::Replacement(Box::new(entry))
+        })
+    }
+
+    /// One name that was found.
+    fn entry(
+        &mut self,
+        folder: &Arc<OpenFolder>,
+        directory: DirNo,
+        name: &[u8],
+        stat: &Stat,
+        known: Option<EntryRow>,
+        below: Option<&'m Mapping>,
+    ) -> Result<(), CatalogError> {
+        let Some(kind) = stat.kind.to_kind() else {
+            // A socket means nothing without its program (S14).
+            self.walk.counts.sockets.fetch_add(1, Ordering::Relaxed);
+            if let Some(known) = known {
+                self.vanished(known, None);
+            }
+            return Ok(());
+        };
+        if kind != Kind::File {
+            self.walk.counts.others.fetch_add(1, Ordering::Relaxed);
+        }
+        let filesystem = match self.filesystem_of(folder, name, kind, stat) {
+            Ok(filesystem) => filesystem,
+            Err(error) => {
+                let path = folder.vpath().join(name);
+                self.walk.problems.add(path.as_bytes(), &format!("cannot identify its filesystem: {error}"));
+                return Ok(());
+            }
+        };
+        let stamp = filesystem.stamp(stat, if kind == Kind::File { stat.size } else { 0 });
+        let verdict = known.as_ref().map(|row| judge((row.kind, &row.stamp), (kind, &stamp)));
+        if verdict == Some(Verdict::Unchanged) {
+            if let Some(node) = known.and_then(|row| row.node) {
+                self.push_child(folder, name, node, false, below);
+            }
+            return Ok(());
+        }
+        if let Some(row) = &known
+            && row.node.is_some()
+            && kind == Kind::Directory
+            && row.stamp.filesystem != stamp.filesystem
+            && row.stamp.filesystem != NO_FILESYSTEM
+            && !self.walk.accept
+        {
+            // S2: a mount point whose filesystem is not mounted, or has another one over it.
+            let path = folder.vpath().join(name);
+            self.walk.keep(&path, "the folder is on another filesystem than last time; is its own mounted?");
+            return Ok(());
+        }
+        let captured = metadata::capture_at(folder.folder.as_fd(), name, stat, &self.walk.accounts);
+        let metadata = match captured {
+            Ok(metadata) => metadata,
+            Err(error) => self.metadata_or_basics(Err(error), stat, &folder.vpath().join(name)),
+        };
+        let target = match self.target(folder, name, kind, stat) {
+            Ok(target) => target,
+            Err(error) => {
+                let path = folder.vpath().join(name);
+                self.walk.problems.add(path.as_bytes(), &format!("cannot read the link: {error}"));
+                return Ok(());
+            }
+        };
+        let entry = NewEntry {
+            directory,
+            name: name.to_vec(),
+            kind,
+            node: None,
+            object: None,
+            pending: kind == Kind::File && stamp.size > 0,
+            stamp,
+            metadata,
+            target,
+            holes: Holes::default(),
+        };
+        let link = (kind != Kind::Directory && stat.nlink > 1).then(|| LinkName {
+            directory,
+            name: name.to_vec(),
+            stamp,
+            before: known
+                .as_ref()
+                .filter(|row| (row.stamp.filesystem, row.stamp.inode) == (stamp.filesystem, stamp.inode))
+                .and_then(|row| row.link),
+        });
+        match (verdict, known) {
+            (None | Some(Verdict::Unchanged), _) | (_, None) => self.birth(folder, entry, stat, below)?,
+            (Some(Verdict::Confirm), Some(row)) => {
+                // The content is presumed, so its copies stay those of a live object until it was read.
+                let (object, holes) = (row.object, row.holes);
+                self.parcel.push(Difference::Replacement(Box::new(NewEntry { object, holes, ..entry })));
+            }
+            (Some(Verdict::Changed), Some(_)) => self.parcel.push(Difference::Replacement(Box::new(entry))),
+            (Some(Verdict::Compare), Some(row)) => {
+                let difference = self.compare_others(NewEntry { node: row.node, ..entry }, &row)?;
+                self.parcel.push(difference);
+                if let Some(node) = row.node {
+                    self.push_child(folder, name, node, false, below);
+                }
+            }
+            (Some(Verdict::Replaced), Some(row)) => {
+                self.vanished(row, None);
+                self.birth(folder, entry, stat, below)?;
+            }
+        }
+        if let Some(link) = link.filter(|link| link.stamp.inode != 0) {
+            self.parcel.push(Difference::Link(link));
+        }
+        Ok(())
+    }
+
+    fn birth(
+        &mut self,
+        folder: &Arc<OpenFolder>,
+        mut entry: NewEntry,
+        stat: &Stat,
+        below: Option<&'m Mapping>,
+    ) -> Result<(), CatalogError> {
+        if entry.kind == Kind::Directory {
+            let moved = self.moved_from(&entry, stat)?;
+            let node = moved.unwrap_or_else(|| self.walk.new_node());
+            entry.node = Some(node);
+            let name = entry.name.clone();
+            self.parcel.push(Difference::Birth(Box::new(entry)));
+            self.push_child(folder, &name, node, moved.is_none(), below);
+        } else {
+            self.parcel.push(Difference::Birth(Box::new(entry)));
+        }
+        Ok(())
+    }
+
+    /// The number of a directory that stood elsewhere until now. Its old place must be free of any
+    /// directory: otherwise the old name keeps the number, and this one is new.
+    fn moved_from(&mut self, entry: &NewEntry, stat: &Stat) -> Result<Option<DirNo>, CatalogError> {
+        let stamp = &entry.stamp;
+        if stamp.inode == 0 {
+            return Ok(None);
+        }
+        let Some((node, directory, name)) = self.reader.directory_by_inode(stamp.filesystem, stamp.inode)?
+        else {
+            return Ok(None);
+        };
+        let Some(old) = self.cache.paths.of(self.reader, self.walk.mapping, directory)? else {
+            return Ok(None);
+        };
+        let free = match platform::stat_path(&old.join(platform::path_of_bytes(&name))) {
+            Ok(there) => there.kind.to_kind() != Some(Kind::Directory),
+            // Only a certain absence counts: an unreadable place may still hold it.
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        };
+        let same_kind = stat.kind.to_kind() == Some(Kind::Directory);
+        Ok((free && same_kind && self.walk.moved.claim(node)).then_some(node))
+    }
+
+    fn push_child(
+        &self,
+        folder: &Arc<OpenFolder>,
+        name: &[u8],
+        node: DirNo,
+        fresh: bool,
+        mapping: Option<&'m Mapping>,
+    ) {
+        self.walk.push(Job { place: Where::Below(Arc::clone(folder), name.to_vec()), node, fresh, mapping });
+    }
+
+    /// The filesystem of a name: its folder's, unless something is mounted there.
+    fn filesystem_of(
+        &self,
+        folder: &OpenFolder,
+        name: &[u8],
+        kind: Kind,
+        stat: &Stat,
+    ) -> io::Result<Filesystem> {
+        if stat.device == folder.device {
+            return Ok(folder.filesystem);
+        }
+        if let Some(known) = self.walk.filesystems.known_device(stat.device) {
+            return Ok(known);
+        }
+        if kind == Kind::Directory {
+            let child = crate::scan::Folder::open_at(&folder.folder, name)?;
+            return self.walk.filesystems.of_device(stat.device, child.as_fd());
+        }
+        // A single file mounted over another: without its filesystem its inode number means nothing.
+        Ok(Filesystem { stable_inodes: false, ..folder.filesystem })
+    }
+
+    fn target(
+        &self,
+        folder: &OpenFolder,
+        name: &[u8],
+        kind: Kind,
+        stat: &Stat,
+    ) -> io::Result<Option<Vec<u8>>> {
+        Ok(match kind {
+            Kind::Symlink => Some(folder.folder.read_link(name)?),
+            Kind::CharDevice | Kind::BlockDevice => {
+                Some(format!("{}:{}", stat.rdev.major, stat.rdev.minor).into_bytes())
+            }
+            _ => None,
+        })
+    }
+
+    /// Metadata, or what `stat` alone says of it when attributes cannot be read: that is reported.
+    fn metadata_or_basics(
+        &self,
+        captured: io::Result<Metadata>,
+        stat: &Stat,
+        path: &VirtualPath,
+    ) -> Metadata {
+        captured.unwrap_or_else(|error| {
+            self.walk.problems.add(path.as_bytes(), &format!("cannot read its attributes: {error}"));
+            let owner = Owner { uid: stat.uid, gid: stat.gid, user: None, group: None };
+            Metadata { mode: stat.mode, owner, xattrs: Vec::new() }
+        })
+    }
+}

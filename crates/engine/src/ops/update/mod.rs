@@ -1,0 +1,128 @@
+//! Update: the sources are walked, what changed is recorded, new content is hashed.
+//!
+//! Two steps. The *scan* is one transaction: several threads list folders and compare them with a
+//! frozen view of the catalog, one thread records the differences. It ends with a snapshot if
+//! anything changed. The *hashing* reads pending files, several at once, and records them in batches, so
+//! an interrupted update goes on at the file where it stopped.
+//!
+//! Files: `walk` (threads and folders), `folder` (one folder against its rows), `record` (the
+//! transaction), `filesystems` (stable identities), `capture` (hashing).
+
+mod capture;
+mod folder;
+mod record;
+mod walk;
+
+use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
+use distbackup_core::plan::Tally;
+
+use super::mapping::Mapping;
+use super::problems::SharedProblems;
+use super::{OpError, Problems};
+use crate::catalog::{Catalog, CatalogTime};
+use crate::clock::Clock;
+use crate::ops::filesystems::Filesystems;
+use crate::progress::{Event, Observer, Phase};
+
+/// How to update.
+#[derive(Debug, Clone, Default)]
+pub struct UpdateOptions {
+    /// The user has confirmed what looked like an accident: an empty or moved source (S1, S2), a leap of the clock.
+    pub accept: bool,
+    /// Only scan: leave new content pending, for a backup that hashes while it copies.
+    pub scan_only: bool,
+}
+
+/// A source or a part of one whose entries were kept because it could not be seen (S1, S2, S12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Raw bytes of the virtual path.
+    pub path: Vec<u8>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What an update did.
+#[derive(Debug, Clone, Default)]
+pub struct UpdateOutcome {
+    /// The snapshot, if anything changed.
+    pub snapshot: Option<SnapshotNo>,
+    /// Files seen.
+    pub files: Tally,
+    /// Other entries seen.
+    pub others: u64,
+    /// New names.
+    pub added: u64,
+    /// Names with new content or metadata.
+    pub changed: u64,
+    /// Names that left the tree.
+    pub removed: u64,
+    /// Files found under a new name without reading them.
+    pub moved: u64,
+    /// Sockets, which are not backed up.
+    pub sockets: u64,
+    /// Files read and hashed.
+    pub hashed: Tally,
+    /// Files whose content is still to be read.
+    pub pending: Tally,
+    /// Places whose entries were kept unseen.
+    pub kept: Vec<Kept>,
+    /// Files that could not be read.
+    pub problems: Problems,
+    /// Entries of history that expired.
+    pub expired: u64,
+    /// The clock has leapt: nothing expires because of it yet.
+    pub clock_leapt: bool,
+    /// The user asked to stop before everything was hashed.
+    pub interrupted: bool,
+}
+
+impl UpdateOutcome {
+    /// Whether everything in the sources was seen and read (exit code 0 rather than 3).
+    pub fn complete(&self) -> bool {
+        self.kept.is_empty() && self.problems.is_empty() && !self.interrupted
+    }
+}
+
+/// Scans all sources and hashes what is new.
+pub fn update(
+    catalog: &mut Catalog,
+    clock: &dyn Clock,
+    run: Option<RunNo>,
+    options: &UpdateOptions,
+    observer: &dyn Observer,
+) -> Result<UpdateOutcome, OpError> {
+    let sources = catalog.read().sources()?;
+    if sources.is_empty() && !catalog.read().has_entries(distbackup_core::model::DirNo::ROOT)? {
+        return Err(OpError::NoSources);
+    }
+    let mapping = Mapping::of(sources);
+    let filesystems = Filesystems::load(&catalog.read())?;
+    let problems = SharedProblems::new(observer);
+    let mut outcome = UpdateOutcome::default();
+    let time =
+        catalog.write("note the time", |writer| writer.advance_time(clock.now_ns(), options.accept))?;
+    outcome.clock_leapt = time.leap;
+
+    observer.event(Event::Begin { phase: Phase::Scan, files: 0, bytes: Bytes(0) });
+    let scanned =
+        walk::scan(catalog, time, run, &mapping, &filesystems, &problems, options, observer, &mut outcome);
+    observer.event(Event::End);
+    scanned?;
+    if !options.scan_only {
+        capture::hash_pending(catalog, &mapping, &filesystems, &problems, observer, &mut outcome)?;
+    }
+    outcome.expired = expire(catalog, time)?;
+    let (files, bytes) = catalog.read().pending_total(false)?;
+    outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
+    outcome.problems = problems.into_inner();
+    Ok(outcome)
+}
+
+/// Lets history go whose time has passed (DESIGN 7.1).
+fn expire(catalog: &mut Catalog, time: CatalogTime) -> Result<u64, OpError> {
+    if catalog.read().expired_up_to(time)?.is_none() {
+        return Ok(0);
+    }
+    Ok(catalog.write("expire history", |writer| writer.expire_history(time))?)
+}

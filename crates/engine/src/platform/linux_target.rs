@@ -1,0 +1,114 @@
+//! Linux: a hold on one inode (`O_PATH`), and attributes by path.
+//!
+//! Calls that take only paths reach an `O_PATH` descriptor through `/proc/self/fd`. That link leads
+//! straight to the inode and nowhere else, even if the inode is a symbolic link.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use distbackup_core::model::{DeviceNumber, Kind};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::super::stat::{Stat, stat_fd};
+
+/// One inode, held without being opened.
+#[derive(Debug)]
+pub struct Target {
+    fd: OwnedFd,
+    path: CString,
+}
+
+impl Target {
+    /// Takes hold of `name` in `dir` itself, also of a link.
+    pub fn open_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        let path = CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        Ok(Target { fd, path })
+    }
+
+    /// What it is now.
+    pub fn stat(&self) -> io::Result<Stat> {
+        stat_fd(self.fd.as_fd())
+    }
+
+    /// Sets owner and group.
+    pub fn set_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> io::Result<()> {
+        Ok(rustix::fs::chownat(&self.fd, c"", uid, gid, AtFlags::EMPTY_PATH)?)
+    }
+
+    /// Sets the mode.
+    pub fn set_mode(&self, mode: Mode) -> io::Result<()> {
+        through_proc(rustix::fs::chmodat(CWD, &self.path, mode, AtFlags::empty()))
+    }
+
+    /// Sets both times.
+    pub fn set_times(&self, times: &Timestamps) -> io::Result<()> {
+        through_proc(rustix::fs::utimensat(CWD, &self.path, times, AtFlags::empty()))
+    }
+
+    /// Lists attributes.
+    pub fn list_xattrs(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::listxattr(&self.path, buffer)
+    }
+
+    /// Reads an attribute.
+    pub fn get_xattr(&self, name: &CStr, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::getxattr(&self.path, name, buffer)
+    }
+
+    /// Sets an attribute.
+    pub fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
+        through_proc(rustix::fs::setxattr(&self.path, name, value, XattrFlags::empty()))
+    }
+
+    /// Removes an attribute.
+    pub fn remove_xattr(&self, name: &[u8]) -> io::Result<()> {
+        through_proc(rustix::fs::removexattr(&self.path, name))
+    }
+}
+
+/// The inode is held, so that a path that is not found means that /proc is not there.
+fn through_proc(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(Errno::NOENT) => Err(io::Error::other("/proc is not mounted")),
+        result => Ok(result?),
+    }
+}
+
+/// Lists attributes of a path, not following a link at its end.
+pub fn list_xattrs(path: &Path, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    rustix::fs::llistxattr(path, buffer)
+}
+
+/// Reads an attribute of a path, not following a link at its end.
+pub fn get_xattr(path: &Path, name: &CStr, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    rustix::fs::lgetxattr(path, name, buffer)
+}
+
+/// A short path to `name` in an open folder, however deep that folder lies.
+pub fn path_at(dir: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
+    Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(OsStr::from_bytes(name))
+}
+
+/// Creates a fifo or device.
+pub fn make_node(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    kind: Kind,
+    mode: Mode,
+    device: DeviceNumber,
+) -> io::Result<()> {
+    let file_type = match kind {
+        Kind::Fifo => FileType::Fifo,
+        Kind::CharDevice => FileType::CharacterDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::File | Kind::Directory | Kind::Symlink => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let numbers = if kind == Kind::Fifo { 0 } else { rustix::fs::makedev(device.major, device.minor) };
+    Ok(rustix::fs::mknodat(dir, name, file_type, mode, numbers)?)
+}

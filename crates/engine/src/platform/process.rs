@@ -1,0 +1,75 @@
+//! This process: interrupts, open files; and the kind of device it reads from.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by the first interrupt.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the user has asked to stop (Ctrl-C, or a polite kill).
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// The first Ctrl-C asks operations to end in order; the second ends the process at once, by which nothing is lost (DESIGN 6).
+#[cfg(unix)]
+pub fn watch_interrupts() {
+    extern "C" fn handle(_: libc::c_int) {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            // SAFETY: `_exit` may be called in a signal handler (signal-safety(7)).
+            unsafe { libc::_exit(130) };
+        }
+    }
+    let handler: extern "C" fn(libc::c_int) = handle;
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: the handler only touches an atomic and calls `_exit`, both allowed in a signal handler.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+    // SAFETY: ignoring a signal has no handler that could misbehave.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// There are no signals to watch here.
+#[cfg(not(unix))]
+pub fn watch_interrupts() {}
+
+/// Allows as many open files as the system lets this user have: deep folders are held open by descriptor.
+#[cfg(unix)]
+pub fn raise_open_files_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a valid pointer to a local structure of the right type.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+/// There is no such limit here.
+#[cfg(not(unix))]
+pub fn raise_open_files_limit() {}
+
+/// Whether a folder lies on a rotating disk, which wants one sequential stream (DESIGN 8). Unknown means no.
+pub fn is_rotational(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let Ok(stat) = super::stat_path(folder) else { return false };
+        let (major, minor) = (rustix::fs::major(stat.device), rustix::fs::minor(stat.device));
+        let device = format!("/sys/dev/block/{major}:{minor}");
+        // A partition has its queue in the folder above.
+        let read = |place: &str| std::fs::read_to_string(format!("{device}/{place}/rotational"));
+        // Loop devices and virtual disks say 1 without meaning it: they have no medium that turns.
+        let name =
+            std::fs::read_link(&device).map(|link| link.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.contains("/virtual/") || name.contains("/virtio") {
+            return false;
+        }
+        read("queue").or_else(|_| read("../queue")).is_ok_and(|text| text.trim() == "1")
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        false
+    }
+}
