@@ -248,6 +248,34 @@ class EverythingComesBack(Drill):
         self.restore("--numeric-ids")
         self.assertEqual(os.lstat(self.at(b"/r")).st_uid, 77777)
 
+    def root_row(self, **more):
+        """What an update writes when a source is mapped at `/`."""
+        self.shelf.nodes[b"above"] = 0
+        self.shelf.add(b"above/", "d", node=1, name=b"", **more)
+
+    def test_r6_the_root_comes_back_when_a_source_is_mapped_there(self):
+        self.root_row(mode=0o2510, mtime=LONG_AGO)
+        self.shelf.add(b"/f", content=b"f", on=["red"]).close()
+        umask = os.umask(0)
+        os.umask(umask)
+        self.restore("/f")
+        self.assertEqual(stat.S_IMODE(os.stat(self.dest).st_mode), 0o777 & ~umask, "a part of the tree leaves the destination alone")
+        os.unlink(self.at(b"/f"))
+        for _ in range(2):                      # a second run has to get in again, as an ordinary user too
+            self.restore()
+            there = os.stat(self.dest)
+            self.assertEqual((stat.S_IMODE(there.st_mode), there.st_mtime_ns), (0o2510, LONG_AGO))
+        self.assertEqual(self.read(b"/f"), b"f")
+        self.assertEqual(self.run_script("--list").count(b"\n"), 1, "the root is no name of its own")
+
+    def test_c7_a_damaged_root_row_is_not_used(self):
+        self.root_row(mode=0o4000, mtime=LONG_AGO)
+        self.shelf.db.execute("UPDATE entry SET kind = 'f', object = NULL, size = 0 WHERE directory = 0")
+        self.shelf.add(b"/f", content=b"f", on=["red"]).close()
+        self.restore()
+        self.assertNotEqual(os.stat(self.dest).st_mtime_ns, LONG_AGO)
+        self.assertEqual(self.read(b"/f"), b"f")
+
     def test_devices_or_a_report(self):
         self.shelf.add(b"/null", "c", target=b"1:3", mode=0o666).close()
         try:

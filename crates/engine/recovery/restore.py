@@ -372,6 +372,18 @@ class Catalog:
             entry.path = (parent.path if parent else b"") + b"/" + (entry.name if isinstance(entry.name, bytes) else b"?")
             yield entry
 
+    def root(self):
+        """The tree's own root, under the empty name in folder 0: it has a row only if a source is mapped at `/`."""
+        for row in self.db.execute(self.QUERY % self.valid(), {"directory": 0}):
+            entry = Entry()
+            for field, value in zip(Entry.FIELDS, row):
+                setattr(entry, field, value)
+            entry.parent, entry.path, entry.entered, entry.blocked, entry.selected = None, b"/", True, False, True
+            if (entry.name == b"" and entry.kind == "d" and entry.node == 1 and isinstance(entry.mtime_ns, int)
+                    and isinstance(entry.filesystem, int) and entry.has_metadata()):
+                return entry
+        return None
+
     def group(self, link):
         """How many names a hard-link group has."""
         return self.one("SELECT count(*) FROM entry AS e WHERE e.link = ? AND " + self.valid(), link)[0]
@@ -502,7 +514,13 @@ class Restore:
 
     def run(self, patterns):
         self.measure(patterns)
-        found = False
+        # The destination itself is the user's, unless a source was mapped at the root and all of it comes back.
+        root, found = self.catalog.root() if matches(b"/", patterns) else None, False
+        if root and self.top.fd is not None and os.fstat(self.top.fd).st_mode & 0o700 != 0o700:
+            try:
+                os.chmod(self.top.fd, stat.S_IMODE(os.fstat(self.top.fd).st_mode) | 0o700)     # closed by an earlier run
+            except OSError:
+                pass                            # what cannot be written in it will say so
         for step, entry in self.catalog.walk(patterns, lambda entry, why: self.report.trouble(entry.path, why)):
             found = found or entry.selected
             try:
@@ -522,7 +540,9 @@ class Restore:
                 self.report.trouble(entry.path, "cannot be restored: %s" % (getattr(why, "strerror", None) or why))
                 entry.blocked = step == "enter"
             self.progress(entry, step)
-        if not found:
+        if root:
+            self.dress(self.top, b".", root)
+        elif not found:
             self.report.trouble(b" ".join(patterns) or b"/", "nothing in the catalog has such a path")
 
     def measure(self, patterns):
