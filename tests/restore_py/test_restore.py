@@ -276,6 +276,13 @@ class EverythingComesBack(Drill):
         self.assertNotEqual(os.stat(self.dest).st_mtime_ns, LONG_AGO)
         self.assertEqual(self.read(b"/f"), b"f")
 
+    def test_c1_a_merged_file_gets_its_metadata(self):
+        s = self.shelf.add(b"/merged-from-red-2", "d", filesystem=0, mode=0, born=2, died=3)
+        s.add(b"/merged-from-red-2/f", content=b"f", on=["red"], filesystem=0, mode=0o640, mtime=LONG_AGO, born=2, died=3).close()
+        self.restore("--at", "2")
+        there = os.lstat(self.at(b"/merged-from-red-2/f"))
+        self.assertEqual((stat.S_IMODE(there.st_mode), there.st_mtime_ns), (0o640, LONG_AGO))
+
     def test_devices_or_a_report(self):
         self.shelf.add(b"/null", "c", target=b"1:3", mode=0o666).close()
         try:

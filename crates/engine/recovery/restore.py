@@ -222,9 +222,9 @@ class Entry:
         return None
 
     def has_metadata(self):
-        """Folders that distbackup made up to hang sources in have none worth restoring."""
+        """Folders that distbackup made up to hang sources or merged names in have none worth restoring."""
         numbers = (self.mode, self.uid, self.gid)
-        return self.filesystem != 0 and all(isinstance(n, int) and 0 <= n < 0xFFFFFFFF for n in numbers)
+        return (self.filesystem != 0 or self.kind != "d") and all(isinstance(n, int) and 0 <= n < 0xFFFFFFFF for n in numbers)
 
     def captured(self):
         return self.sha256 is not None or (self.size == 0 and not self.pending)
@@ -782,7 +782,7 @@ class Restore:
     def dress(self, folder, name, entry):
         """Owner, attributes, mode, times, in this order: a change of owner clears set-id bits and capabilities."""
         if not entry.has_metadata():
-            if entry.filesystem != 0:
+            if entry.filesystem != 0 or entry.kind != "d":
                 self.report.limit("metadata that the catalog does not know", entry.path)
             return
         arg, at = folder.at(name)
