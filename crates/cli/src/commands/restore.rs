@@ -69,8 +69,11 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
     }
 }
 
+/// What the user means: only this disk, these patterns, this destination.
+type Meaning = (Option<String>, Vec<Vec<u8>>, PathBuf);
+
 /// `restore DISK DEST [-f PATTERN]` or `restore [PATTERN...] --to DEST`.
-fn meaning(args: &RestoreArgs) -> Result<(Option<String>, Vec<Vec<u8>>, PathBuf), Failure> {
+fn meaning(args: &RestoreArgs) -> Result<Meaning, Failure> {
     if let Some(to) = &args.to {
         let patterns: Vec<OsString> = args.arguments.iter().chain(&args.filter).cloned().collect();
         return Ok((None, raw(&patterns), to.clone()));

@@ -1,116 +1,184 @@
-//! Reading a file with its holes: what is a hole is told, not read.
+//! A file read from beginning to end, without reading its holes.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use distbackup_core::model::Holes;
 
+use super::buffer::Buffer;
 use crate::content::{BUFFER_BYTES, Content, Segment};
-use crate::platform::{self, Stat};
+use crate::platform;
 
-/// A hole is told in parts of this size, so that whoever watches can stop in between.
-const HOLE_PART: u64 = 64 << 20;
-
-/// Reads a file once from its beginning.
+/// Reads an open file once, as data and holes.
+///
+/// Ends where the file ends, but not far beyond the size it had when opened: a file that grows as
+/// fast as it is read must not keep us for ever (S8).
 #[derive(Debug)]
 pub struct SparseReader {
     file: File,
-    /// Where the next segment begins.
-    offset: u64,
-    /// Size when it was opened; a file that grows is found out by its stat afterwards.
+    /// Size when opened.
     size: u64,
-    /// Only files with fewer blocks than bytes are asked where their holes are.
-    sparse: bool,
-    /// The stretch of data in or before which the reader is.
-    data: Option<Range<u64>>,
-    buffer: Vec<u8>,
-    holes: Vec<(u64, u64)>,
+    position: u64,
+    /// Up to here is data for sure.
+    data_end: u64,
+    ended: bool,
+    holes: Holes,
+    buffer: Option<Buffer>,
 }
 
 impl SparseReader {
-    /// Reads a file.
-    pub fn new(file: File) -> io::Result<Self> {
-        let stat = platform::stat_fd(&file)?;
-        Ok(Self::with_stat(file, &stat))
-    }
-
-    /// Reads a file that was looked at already.
-    pub fn with_stat(file: File, stat: &Stat) -> Self {
-        let wanted = usize::try_from(stat.size).unwrap_or(BUFFER_BYTES).saturating_add(1);
+    /// Reads `file` of `size` bytes from its beginning; looks for holes only if it `may_have_holes`.
+    pub fn new(file: File, size: u64, may_have_holes: bool) -> Self {
+        if size > BUFFER_BYTES as u64 {
+            platform::advise_sequential(&file);
+        }
+        let data_end = if may_have_holes { 0 } else { size };
         SparseReader {
             file,
-            offset: 0,
-            size: stat.size,
-            sparse: stat.may_have_holes(),
-            data: None,
-            buffer: vec![0; wanted.min(BUFFER_BYTES)],
-            holes: Vec::new(),
+            size,
+            position: 0,
+            data_end,
+            ended: false,
+            holes: Holes::default(),
+            buffer: None,
         }
     }
 
-    /// Bytes read, holes included, and the holes.
-    pub fn finish(self) -> (u64, Holes) {
-        (self.offset, Holes(self.holes).bounded())
+    /// How many bytes were handed out, holes included.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
-    /// Length of the hole that begins here, if one does.
-    fn hole(&mut self) -> io::Result<u64> {
-        if !self.sparse || self.offset >= self.size {
-            return Ok(0);
-        }
-        if self.data.as_ref().is_none_or(|data| data.end <= self.offset) {
-            self.data = platform::next_data(self.file.as_fd(), self.offset, self.size)?;
-        }
-        let begin = self.data.as_ref().map_or(self.size, |data| data.start);
-        Ok(begin.saturating_sub(self.offset))
+    /// The holes met so far, the largest ones if there are very many.
+    pub fn into_holes(self) -> Holes {
+        self.holes.bounded()
     }
 
-    fn note_hole(&mut self, length: u64) {
-        match self.holes.last_mut() {
-            Some((start, before)) if *start + *before == self.offset => *before += length,
-            // Bounded while it grows as well: the largest ones are kept.
-            _ => {
-                self.holes.push((self.offset, length));
-                if self.holes.len() > 2 * Holes::MAX {
-                    self.holes = Holes(std::mem::take(&mut self.holes)).bounded().0;
-                }
-            }
-        }
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
     }
-}
 
-impl AsFd for SparseReader {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    /// Skips a hole if one begins here; tells its length.
+    fn hole(&mut self) -> io::Result<Option<u64>> {
+        if self.position < self.data_end || self.position >= self.size {
+            return Ok(None);
+        }
+        let data = platform::next_data(self.file.as_fd(), self.position, self.size)?;
+        let (start, end) = data.map_or((self.size, self.size), |range| (range.start, range.end));
+        self.data_end = end;
+        let length = start - self.position;
+        if length == 0 {
+            return Ok(None);
+        }
+        self.holes.0.push((self.position, length));
+        // Keeps memory bounded for a file with more holes than anyone made on purpose.
+        if self.holes.0.len() >= 2 * Holes::MAX {
+            self.holes = std::mem::take(&mut self.holes).bounded();
+        }
+        self.position = start;
+        Ok(Some(length))
     }
 }
 
 impl Content for SparseReader {
     fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>> {
-        let hole = self.hole()?.min(HOLE_PART);
-        if hole > 0 {
-            self.note_hole(hole);
-            self.offset += hole;
-            return Ok(Some(Segment::Zeros(hole)));
+        if self.ended {
+            return Ok(None);
         }
-        let mut limit = self.buffer.len();
-        if self.sparse {
-            let end = self.data.as_ref().map_or(self.size, |data| data.end);
-            limit = limit.min(usize::try_from(end.saturating_sub(self.offset)).unwrap_or(limit)).max(1);
-            self.file.seek(SeekFrom::Start(self.offset))?;
+        if let Some(length) = self.hole()? {
+            return Ok(Some(Segment::Zeros(length)));
         }
-        let mut filled = 0;
-        while filled < limit {
-            match self.file.read(&mut self.buffer[filled..limit]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        // Up to the next hole; at the end of the file the whole buffer, so that growth is noticed.
+        let room = match self.data_end.checked_sub(self.position) {
+            Some(left) if self.data_end < self.size => {
+                usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES)
+            }
+            _ => BUFFER_BYTES,
+        };
+        let buffer = self.buffer.get_or_insert_with(Buffer::borrow);
+        let length = read_at(&self.file, &mut buffer[..room], self.position)?;
+        self.position += length as u64;
+        self.ended =
+            length == 0 || self.position > self.size || (length < room && self.position == self.size);
+        if length == 0 { Ok(None) } else { Ok(Some(Segment::Data(&buffer[..length]))) }
+    }
+}
+
+/// A signal that did not stop us is no error of the file; there are only so many signals.
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    const INTERRUPTIONS_MAX: u32 = 1000;
+    for _ in 1..INTERRUPTIONS_MAX {
+        match file.read_at(buffer, position) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+    file.read_at(buffer, position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The content as segments: lengths of data as positive, of holes as negative numbers; and its bytes if wanted.
+    fn read(file: &File, size: u64, may_have_holes: bool) -> (Vec<i64>, Vec<u8>, Holes) {
+        let mut reader = SparseReader::new(file.try_clone().unwrap(), size, may_have_holes);
+        let (mut shape, mut bytes) = (Vec::new(), Vec::new());
+        while let Some(segment) = reader.next_segment().unwrap() {
+            match segment {
+                Segment::Data(data) => {
+                    shape.push(data.len() as i64);
+                    bytes.extend_from_slice(data);
+                }
+                Segment::Zeros(length) => shape.push(-(length as i64)),
             }
         }
-        self.offset += filled as u64;
-        Ok((filled > 0).then(|| Segment::Data(&self.buffer[..filled])))
+        (shape, bytes, reader.into_holes())
+    }
+
+    #[test]
+    fn r6_holes_are_handed_out_unread_and_remembered() {
+        let file = tempfile::tempfile().unwrap();
+        let (mib, tib) = (1i64 << 20, 1i64 << 40);
+        file.write_all_at(&[1; 4096], 2 << 20).unwrap();
+        file.write_all_at(&[2; (2 << 20) + 4096], 8 << 20).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let (shape, bytes, holes) = read(&file, 1 << 40, platform::stat_fd(&file).unwrap().may_have_holes());
+        if shape.first() != Some(&(-2 * mib)) {
+            eprintln!("SKIPPED: the filesystem of the temporary folder knows no holes");
+            return;
+        }
+        let end = 10 * mib + 4096;
+        assert_eq!(shape, [-2 * mib, 4096, -(6 * mib - 4096), mib, mib, 4096, -(tib - end)]);
+        assert_eq!(bytes.len(), (2 << 20) + 8192);
+        let expected = [(0, 2 * mib), (2 * mib + 4096, 6 * mib - 4096), (end, tib - end)];
+        assert_eq!(holes.0, expected.map(|(offset, length)| (offset as u64, length as u64)));
+    }
+
+    #[test]
+    fn a_file_without_holes_is_read_in_whole_buffers() {
+        for size in [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 3 * BUFFER_BYTES] {
+            let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8 | 1).collect();
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(&content, 0).unwrap();
+            for may_have_holes in [false, true] {
+                let (shape, bytes, holes) = read(&file, size as u64, may_have_holes);
+                assert!(bytes == content && holes.0.is_empty(), "{size}");
+                assert_eq!(shape.len(), size.div_ceil(BUFFER_BYTES));
+            }
+        }
+    }
+
+    #[test]
+    fn s8_a_file_that_grows_is_read_a_little_beyond_its_size_and_no_further() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![1; 5 << 20], 0).unwrap();
+        let (_, bytes, _) = read(&file, 10, false);
+        assert!(bytes.len() > 10 && bytes.len() <= 10 + BUFFER_BYTES);
+        let (_, bytes, _) = read(&file, 6 << 20, true);
+        assert_eq!(bytes.len(), 5 << 20, "cut off meanwhile");
     }
 }

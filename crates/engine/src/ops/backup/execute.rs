@@ -18,6 +18,7 @@ use super::{BackupOptions, Visit, VisitOutcome};
 use crate::catalog::{Captured, CatalogError, DiskRow, Loaded, PendingKey, PlanRow, ProofKind, Writer};
 use crate::content::{Content, Segment};
 use crate::disk::{Disk, DiskError, StageError, Staged};
+use crate::hash::ATTEMPTS;
 use crate::metadata;
 use crate::ops::filesystems::Filesystems;
 use crate::ops::mapping::Mapping;
@@ -32,8 +33,6 @@ const BATCH_BYTES: u64 = 2 << 30;
 const BATCH_OPEN: usize = 256;
 /// Removals recorded in one transaction.
 const REMOVALS: usize = 4096;
-/// A changing file is read so often before it is left for the next run (S8).
-const ATTEMPTS: u32 = 3;
 
 /// One copy of a batch, resolved.
 struct Task {

@@ -67,7 +67,7 @@ pub fn open_entry(
         Ok(filesystem) => filesystem,
         Err(error) => return trouble(format!("cannot identify its filesystem: {error}")),
     };
-    let stamp = filesystem.stamp(file.stat(), file.stat().size);
+    let stamp = filesystem.stamp(&file.stat(), file.stat().size);
     if stamp != entry.stamp {
         return trouble("it changed since the last update; the next one will take it".into());
     }

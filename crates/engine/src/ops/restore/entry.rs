@@ -8,7 +8,7 @@ use distbackup_core::model::{Holes, ObjectId, VirtualPath};
 
 use crate::content::{Content, Segment};
 use crate::hash::{Digest, HashError, SparseReader, hash_content};
-use crate::platform::path_of_bytes;
+use crate::platform::{self, path_of_bytes};
 
 /// The real path of a virtual one below a destination; for looking only.
 pub fn below(destination: &Path, path: &VirtualPath) -> PathBuf {
@@ -17,7 +17,8 @@ pub fn below(destination: &Path, path: &VirtualPath) -> PathBuf {
 
 /// Whether a file's content is this object (R4).
 pub fn is_equal(file: File, id: &ObjectId, stop: &dyn Fn() -> bool) -> io::Result<bool> {
-    let mut reader = SparseReader::new(file)?;
+    let stat = platform::stat_fd(&file)?;
+    let mut reader = SparseReader::new(file, stat.size, stat.may_have_holes());
     match hash_content(&mut reader, &mut |_| {}, stop) {
         Ok((found, _)) => Ok(found == *id),
         Err(HashError::Io(error)) => Err(error),
@@ -108,7 +109,7 @@ impl HoleWriter<'_> {
     }
 
     fn zeros(&mut self, mut length: u64) -> io::Result<()> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         while length > 0 {
             let (hole, stretch) = self.stretch();
             let mut now = stretch.min(length);

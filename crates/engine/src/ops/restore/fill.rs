@@ -16,7 +16,7 @@ use super::selection::Selection;
 use super::walk::{Step, walk};
 use super::{Readable, RestoreOptions, RestoreOutcome};
 use crate::catalog::{EntryRow, Reader};
-use crate::metadata::{self, ApplyOptions, Unset};
+use crate::metadata::{self, Options, Unset};
 use crate::ops::OpError;
 use crate::platform::{self, Accounts};
 use crate::progress::{Event, Observer};
@@ -49,8 +49,8 @@ impl<'a> Shared<'a> {
     }
 
     /// How to apply metadata, as the user wants owners.
-    pub fn apply_options(&self, options: &RestoreOptions) -> ApplyOptions<'_> {
-        ApplyOptions { by_name: (!options.numeric_ids).then_some(&self.accounts) }
+    pub fn apply_options(&self, options: &RestoreOptions) -> Options<'_> {
+        Options { owner_by_name: (!options.numeric_ids).then_some(&self.accounts) }
     }
 
     pub fn with<T>(&self, work: impl FnOnce(&mut RestoreOutcome) -> T) -> T {
@@ -291,7 +291,7 @@ impl Filler<'_> {
                 let options = self.shared.apply_options(self.options);
                 let mtime_ns = entry.stamp.mtime_ns;
                 let unset =
-                    metadata::apply(folder.as_fd(), &entry.name, entry.kind, metadata, mtime_ns, &options);
+                    metadata::apply_at(folder.as_fd(), &entry.name, entry.kind, metadata, mtime_ns, options);
                 self.shared.unset(unset);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -430,7 +430,7 @@ fn file(job: &Job, disks: &[Readable<'_>], options: &RestoreOptions, shared: &Sh
 fn apply(job: &Job, options: &RestoreOptions, shared: &Shared<'_>, name: &[u8]) {
     let options = shared.apply_options(options);
     let mtime_ns = job.entry.stamp.mtime_ns;
-    shared.unset(metadata::apply(job.folder.as_fd(), name, Kind::File, &job.metadata, mtime_ns, &options));
+    shared.unset(metadata::apply_at(job.folder.as_fd(), name, Kind::File, &job.metadata, mtime_ns, options));
 }
 
 fn drop_temporary(job: &Job, temporary: &[u8], shared: &Shared<'_>) {

@@ -57,13 +57,13 @@ pub fn finish(
                     if real {
                         let apply = shared.apply_options(options);
                         let mtime_ns = entry.stamp.mtime_ns;
-                        let unset = metadata::apply(
+                        let unset = metadata::apply_at(
                             folder.as_fd(),
                             b".",
                             Kind::Directory,
                             &metadata,
                             mtime_ns,
-                            &apply,
+                            apply,
                         );
                         shared.unset(unset);
                     }

@@ -14,7 +14,7 @@ use distbackup_core::model::{Bytes, VirtualPath};
 use super::UpdateOutcome;
 use super::walk::RealPaths;
 use crate::catalog::{Captured, Catalog, PendingKey, PendingRow};
-use crate::hash::{HashError, Hashed, SourceFile, read_stable};
+use crate::hash::{ATTEMPTS, HashError, Hashed, SourceFile, read_stable};
 use crate::metadata;
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
@@ -30,9 +30,6 @@ const FETCH: u32 = 1024;
 /// read again after a crash.
 const RECORD_FILES: usize = 4096;
 const RECORD_AFTER: Duration = Duration::from_secs(5);
-
-/// A changing file is read so often before it is left for the next run (S8).
-const ATTEMPTS: u32 = 3;
 
 struct Job {
     row: PendingRow,
@@ -129,7 +126,7 @@ fn feed_and_record(
             done.try_recv().ok()
         };
         if let Some((row, hashed, captured)) = received {
-            outcome.hashed.add(Bytes(hashed.size));
+            outcome.hashed.add(hashed.size);
             batch.push((row, hashed, captured));
         }
         if batch.len() >= RECORD_FILES || (!batch.is_empty() && recorded_at.elapsed() >= RECORD_AFTER) {
@@ -177,8 +174,8 @@ fn record(catalog: &mut Catalog, batch: &mut Vec<(PendingRow, Hashed, Captured)>
     }
     catalog.write("record hashed files", |writer| -> Result<(), OpError> {
         for (row, hashed, mut captured) in batch.drain(..) {
-            if hashed.size > 0 {
-                captured.object = Some(writer.intern_object(&hashed.id, Bytes(hashed.size))?);
+            if hashed.size > Bytes(0) {
+                captured.object = Some(writer.intern_object(&hashed.id, hashed.size)?);
             }
             writer.capture(&row.key, row.born, row.link, &captured)?;
         }
@@ -241,7 +238,7 @@ fn capture(
     let Some(filesystem) = filesystems.known_device(hashed.stat.device) else {
         return Err(because("it is on another filesystem now; the next update will see what became of it"));
     };
-    let stamp = filesystem.stamp(&hashed.stat, hashed.size);
+    let stamp = filesystem.stamp(&hashed.stat, hashed.size.0);
     let scanned = &job.row.stamp;
     if (stamp.filesystem, stamp.inode) != (scanned.filesystem, scanned.inode) {
         return Err(because("another file stands there since it was scanned; the next update will take it"));

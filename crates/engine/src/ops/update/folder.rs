@@ -291,7 +291,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         };
         self.parcel.push(Difference::Source(source.source, root.filesystem.number));
         let stamp = root.filesystem.stamp(&stat, 0);
-        let captured = metadata::capture_open(root.folder.as_fd(), &stat, &self.walk.accounts);
+        let captured = metadata::capture(root.folder.as_fd(), b".", &stat, &self.walk.accounts);
         let metadata = self.metadata_or_basics(captured, &stat, vpath);
         let node = known.as_ref().and_then(|row| row.node);
         let fresh = node.is_none() && directory != DirNo(0);
@@ -437,7 +437,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             self.walk.keep(&path, "the folder is on another filesystem than last time; is its own mounted?");
             return Ok(());
         }
-        let captured = metadata::capture_at(folder.folder.as_fd(), name, stat, &self.walk.accounts);
+        let captured = metadata::capture(folder.folder.as_fd(), name, stat, &self.walk.accounts);
         let metadata = match captured {
             Ok(metadata) => metadata,
             Err(error) => self.metadata_or_basics(Err(error), stat, &folder.vpath().join(name)),
