@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::render::{Settings, ShowProgress};
+
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
 #[derive(Debug, Parser)]
 #[command(name = "dsb", version, subcommand_required = false, arg_required_else_help = false)]
@@ -62,6 +64,28 @@ pub struct Global {
     /// Show sizes in exact bytes
     #[arg(long)]
     pub bytes: bool,
+}
+
+impl Global {
+    /// How to say things.
+    pub fn render_settings(&self) -> Settings {
+        Settings {
+            json: self.json,
+            quiet: self.quiet,
+            verbose: self.verbose,
+            exact: self.bytes,
+            colour: match self.color {
+                Choice::Auto => None,
+                Choice::Always => Some(true),
+                Choice::Never => Some(false),
+            },
+            progress: match self.progress {
+                ProgressChoice::Auto => ShowProgress::Fitting,
+                ProgressChoice::Plain => ShowProgress::Plain,
+                ProgressChoice::None => ShowProgress::Never,
+            },
+        }
+    }
 }
 
 /// When to use colour.

@@ -12,7 +12,7 @@ use distbackup_engine::platform::{self, Access, DirectoryLock, LockError};
 
 use crate::args::Global;
 use crate::failure::{Exit, Failure};
-use crate::render::Render;
+use crate::render::{LogFile, Render};
 
 /// Name of the catalog inside its folder.
 const CATALOG: &str = "distbackup.sqlite";
@@ -60,6 +60,22 @@ pub fn locate(global: &Global) -> Result<(PathBuf, PathBuf), Failure> {
         Ok((folder.unwrap_or(Path::new(".")).to_owned(), given))
     } else {
         Ok((given.clone(), given.join(CATALOG)))
+    }
+}
+
+/// The log file of a command; `None` where there shall be none, as in a dry run.
+pub fn log_file(global: &Global) -> Option<LogFile> {
+    if global.nolog || global.dry_run {
+        return None;
+    }
+    match &global.log {
+        Some(given) if given.is_empty() => None,
+        Some(given) => Some(LogFile::new(Path::new(given))),
+        // Only beside a catalog that exists: looking for one must not leave anything behind.
+        None => {
+            let (folder, catalog) = locate(global).ok()?;
+            catalog.exists().then(|| LogFile::new(&folder.join("log").join("log-@@.txt")))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one table: error → message, hint, exit code (INTERFACE 1.2).
 
 use distbackup_core::model::{PathError, UnitError};
+use distbackup_engine::browse::BrowseError;
 use distbackup_engine::catalog::CatalogError;
 use distbackup_engine::disk::DiskError;
 use distbackup_engine::ops::OpError;
@@ -67,6 +68,12 @@ pub enum Failure {
     Output(#[from] std::io::Error),
 }
 
+impl From<BrowseError> for Failure {
+    fn from(error: BrowseError) -> Self {
+        Failure::Operation(OpError::Browse(error))
+    }
+}
+
 impl From<CatalogError> for Failure {
     fn from(error: CatalogError) -> Self {
         Failure::Operation(OpError::Catalog(error))
@@ -104,6 +111,7 @@ impl Failure {
 fn operation(error: &OpError) -> Advice {
     match error {
         OpError::Catalog(error) => catalog(error),
+        OpError::Browse(error) => browse(error),
         OpError::Disk { source, .. } => disk(source),
         OpError::NoSuchDisk { similar, .. } => {
             let hint = match similar.as_slice() {
@@ -153,6 +161,23 @@ fn operation(error: &OpError) -> Advice {
         OpError::NeedsConsent { .. } => {
             advice("consent", Exit::CONSENT, "dsb disk drop NAME  forgets what it holds first")
         }
+    }
+}
+
+fn browse(error: &BrowseError) -> Advice {
+    match error {
+        BrowseError::Catalog(error) => catalog(error),
+        BrowseError::BadPattern { .. } => {
+            advice("bad-pattern", Exit::USAGE, "patterns are globs: *.nef, /photos/2011, '/mail/[a-c]*'")
+        }
+        BrowseError::NotThere { .. } => {
+            advice("not-there", Exit::USAGE, "dsb ls  shows what there is; --at DATE what there was")
+        }
+        BrowseError::HostileName { .. } | BrowseError::Circle { .. } => advice(
+            "catalog-damaged",
+            Exit::NO_CATALOG,
+            "dsb recover PATH-OF-A-DISK  takes the catalog from a disk of the set",
+        ),
     }
 }
 

@@ -5,7 +5,6 @@ mod args;
 mod commands;
 mod context;
 mod failure;
-mod log;
 mod render;
 
 use std::ffi::OsString;
@@ -16,7 +15,6 @@ use clap::Parser;
 use args::Cli;
 use context::Context;
 use failure::{Exit, Failure};
-use log::LogFile;
 use render::Render;
 
 fn main() -> ExitCode {
@@ -32,8 +30,8 @@ fn main() -> ExitCode {
     };
     distbackup_engine::platform::watch_interrupts();
     distbackup_engine::platform::raise_open_files_limit();
-    let log = context::locate(&cli.global).ok().and_then(|(folder, _)| LogFile::of(&cli.global, &folder));
-    let render = Render::new(&cli.global, log);
+    let log = context::log_file(&cli.global);
+    let render = Render::new(&cli.global.render_settings(), log, distbackup_engine::platform::interrupted);
     let outcome =
         Context::new(&cli.global, &render, &arguments).and_then(|context| commands::run(&context, &cli));
     let exit = match outcome {

@@ -2,9 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Nanoseconds in a day.
-pub const DAY_NS: i64 = 86_400 * 1_000_000_000;
-
 /// Tells the time.
 pub trait Clock: Sync {
     /// Nanoseconds since 1970, as the system believes; may leap in both directions (S11).

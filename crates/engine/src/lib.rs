@@ -3,6 +3,7 @@
 //! It does things and returns what happened as typed outcomes; it never prints, prompts or exits
 //! (DESIGN 5). `ops` holds one use case per file; everything else serves them.
 
+pub mod browse;
 pub mod catalog;
 pub mod clock;
 pub mod content;

@@ -73,7 +73,8 @@ const ENGINE: House = House {
         // A disk checks what it stages with the same digest, and knows nothing else of hashing.
         doing("disk", &["platform", "progress", "content", "hash::digest", "hash::Digest"], ALL),
         doing("ops", ALL, ALL),
-        doing("report", &["catalog", "platform"], ALL),
+        doing("browse", &["catalog", "platform"], ALL),
+        doing("report", &["browse", "catalog", "platform"], ALL),
     ],
 };
 

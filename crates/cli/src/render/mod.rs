@@ -3,6 +3,7 @@
 //! Standard output carries the answer, standard error progress and messages (INTERFACE). In JSON every line
 //! of standard output is one object; the last one is always a `summary`, success or not.
 
+mod log;
 mod progress;
 pub mod words;
 
@@ -15,9 +16,8 @@ use distbackup_engine::ops::Problems;
 use distbackup_engine::progress::{Event, Observer};
 use serde_json::{Value, json};
 
-use crate::args::{Choice, Global, ProgressChoice};
 use crate::failure::{Exit, Failure};
-use crate::log::LogFile;
+pub use log::LogFile;
 use progress::Progress;
 
 /// Problems that are shown by path; all are counted, and all are in the log file.
@@ -31,28 +31,54 @@ pub struct Render {
     exact: bool,
     progress: Option<Progress>,
     log: Mutex<Option<LogFile>>,
-    /// Problems were said as they happened: not again at the end.
-    live: bool,
+    /// Whether the user asked to stop.
+    stop: fn() -> bool,
+}
+
+/// How to say things.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// As JSON.
+    pub json: bool,
+    /// Only what went wrong.
+    pub quiet: bool,
+    /// More; from 2 on everything.
+    pub verbose: u8,
+    /// Sizes in exact bytes.
+    pub exact: bool,
+    /// With colour or without; `None`: as the terminal and `NO_COLOR` say.
+    pub colour: Option<bool>,
+    /// How progress is shown.
+    pub progress: ShowProgress,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShowProgress {
+    /// Bars on a terminal, plain lines elsewhere.
+    Fitting,
+    /// Plain lines.
+    Plain,
+    /// Not at all.
+    Never,
 }
 
 impl Render {
-    /// Prepares output as the global options say.
-    pub fn new(global: &Global, log: Option<LogFile>) -> Self {
-        match global.color {
-            Choice::Auto => {}
-            Choice::Always => anstream::ColorChoice::Always.write_global(),
-            Choice::Never => anstream::ColorChoice::Never.write_global(),
+    /// Prepares output.
+    pub fn new(settings: &Settings, log: Option<LogFile>, stop: fn() -> bool) -> Self {
+        if let Some(colour) = settings.colour {
+            let choice = if colour { anstream::ColorChoice::Always } else { anstream::ColorChoice::Never };
+            choice.write_global();
         }
-        let show = !global.quiet && !global.json && global.progress != ProgressChoice::None;
-        let plain = global.progress == ProgressChoice::Plain;
+        let show = !settings.quiet && !settings.json && settings.progress != ShowProgress::Never;
         Render {
-            json: global.json,
-            quiet: global.quiet,
-            verbose: global.verbose,
-            exact: global.bytes,
-            progress: show.then(|| Progress::new(plain)),
+            json: settings.json,
+            quiet: settings.quiet,
+            verbose: settings.verbose,
+            exact: settings.exact,
+            progress: show.then(|| Progress::new(settings.progress == ShowProgress::Plain)),
             log: Mutex::new(log),
-            live: global.json,
+            stop,
         }
     }
 
@@ -144,12 +170,6 @@ impl Render {
         }
         for problem in &problems.first {
             self.log("WARNING", &format!("{}: {}", escape_bytes(&problem.path), problem.reason));
-            if self.json && !self.live {
-                self.object(
-                    "warning",
-                    json!({ "path": escape_bytes(&problem.path), "message": problem.reason }),
-                );
-            }
         }
         if self.json {
             return;
@@ -215,6 +235,6 @@ impl Observer for Render {
     }
 
     fn stop_requested(&self) -> bool {
-        distbackup_engine::platform::interrupted()
+        (self.stop)()
     }
 }

@@ -3,16 +3,18 @@
 //! Numbers that mean different things have different types, so that a disk can never be passed
 //! where an object is expected, and bytes never where blocks are.
 
+mod disk;
 mod entry;
 mod ids;
 mod object;
 mod path;
 mod units;
 
+pub use disk::DiskStamp;
 pub use entry::{DeviceNumber, Holes, Kind, Metadata, Owner, Stamp, Xattr};
 pub use ids::{
     DirNo, DiskNo, DiskUuid, FilesystemNo, LinkNo, ObjectNo, ProofNo, RunNo, SetUuid, SnapshotNo, SourceNo,
 };
 pub use object::{ObjectId, ObjectIdError};
 pub use path::{PathError, VirtualPath, escape_bytes};
-pub use units::{BLOCK, Bytes, SizeRule, UnitError, billed, parse_duration_days, parse_size};
+pub use units::{BLOCK, Bytes, DAY_NS, SizeRule, UnitError, billed, parse_duration_days, parse_size};

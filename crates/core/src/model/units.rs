@@ -8,6 +8,9 @@ use std::ops::{Add, AddAssign, Sub};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
+/// Nanoseconds in a day.
+pub const DAY_NS: i64 = 86_400 * 1_000_000_000;
+
 /// The block in which room is billed (PLACEMENT 1).
 pub const BLOCK: u64 = 4096;
 

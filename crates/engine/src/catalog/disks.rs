@@ -6,8 +6,8 @@ use distbackup_core::model::{Bytes, DiskNo, DiskUuid};
 use rusqlite::{OptionalExtension, Row};
 
 use super::{CatalogError, Reader, Writer, columns};
-use crate::disk::DiskStamp;
 use crate::platform::{bytes_of_path, path_of_bytes};
+use distbackup_core::model::DiskStamp;
 
 /// A disk of the set.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use distbackup_core::model::SnapshotNo;
 
 use super::{CatalogError, Reader, Writer};
-use crate::clock::DAY_NS;
+use distbackup_core::model::DAY_NS;
 
 /// A leap of the clock between two runs that is longer than this needs confirmation (DESIGN 7.1).
 const LEAP_NS: i64 = 30 * DAY_NS;

@@ -11,7 +11,7 @@ use distbackup_core::planner::{Class, Nexus, Object, State};
 use super::sources::PathConfig;
 use super::tree_read::PendingKey;
 use super::{At, CatalogError, Reader, columns};
-use crate::clock::DAY_NS;
+use distbackup_core::model::DAY_NS;
 
 /// Which thing a planner's row stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,18 +6,10 @@
 use std::io;
 use std::path::PathBuf;
 
+pub use distbackup_core::model::DiskStamp;
 use distbackup_core::model::{Bytes, DiskUuid, ObjectId, SetUuid};
 
 use crate::content::Content;
-
-/// Counter and random number that the last writing visit left on a disk (N5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskStamp {
-    /// Grows by one with every visit that writes.
-    pub counter: u64,
-    /// Tells apart two histories with the same counter: a clone in use beside its original.
-    pub random: u64,
-}
 
 /// What `distbackup-disk.json` says. Keys that we do not know are kept as they are.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::browse::BrowseError;
 use crate::catalog::CatalogError;
 use crate::disk::DiskError;
 
@@ -12,6 +13,9 @@ pub enum OpError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The tree could not be read as asked.
+    #[error(transparent)]
+    Browse(#[from] BrowseError),
     /// A disk; the visit stopped in order.
     #[error("disk {name}: {source}")]
     Disk {

@@ -8,9 +8,9 @@ use distbackup_core::model::{Bytes, DiskNo, ObjectNo, SizeRule};
 
 use super::OpError;
 use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Reader};
-use crate::clock::DAY_NS;
 use crate::disk::{self, Disk, FolderDisk, Identity, Space, locate};
 use crate::platform;
+use distbackup_core::model::DAY_NS;
 
 /// A disk of the set that is connected, opened and recognised.
 #[derive(Debug)]

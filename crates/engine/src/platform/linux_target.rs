@@ -13,7 +13,7 @@ use distbackup_core::model::{DeviceNumber, Kind};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::super::stat::{Stat, stat_fd};
+use crate::platform::stat::{Stat, stat_fd};
 
 /// One inode, held without being opened.
 #[derive(Debug)]

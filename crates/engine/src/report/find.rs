@@ -2,9 +2,8 @@
 
 use distbackup_core::model::{Bytes, DiskNo, Kind, ObjectId, VirtualPath};
 
+use crate::browse::{BrowseError, Selection, Step, walk};
 use crate::catalog::{At, EntryRow, Reader};
-use crate::ops::OpError;
-use crate::ops::restore::{Selection, Step, walk};
 
 /// One entry of a listing.
 #[derive(Debug, Clone)]
@@ -26,17 +25,19 @@ pub struct Listing<'a> {
 }
 
 /// Lists the entries that patterns select, at a moment.
-pub fn list(
+pub fn list<E: From<BrowseError>>(
     reader: Reader<'_>,
     patterns: &[Vec<u8>],
     at: At,
-    each: &mut dyn FnMut(Listing<'_>) -> Result<(), OpError>,
-) -> Result<(), OpError> {
+    each: &mut dyn FnMut(Listing<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let selection = Selection::parse(patterns)?;
     walk(reader, at, &selection, &mut |step| {
         let Step::Entry { path, entry } = step else { return Ok(()) };
         let EntryRow { kind, stamp, pending, target, .. } = entry;
-        let disks = entry.object.map(|object| reader.holders(object)).transpose()?.unwrap_or_default();
+        let disks =
+            entry.object.map(|object| reader.holders(object)).transpose().map_err(BrowseError::from)?;
+        let disks = disks.unwrap_or_default();
         each(Listing {
             path,
             kind: *kind,
@@ -69,9 +70,8 @@ pub fn holders(
     reader: Reader<'_>,
     path: &VirtualPath,
     at: At,
-) -> Result<(EntryRow, Option<ObjectId>, Vec<Holder>), OpError> {
-    let missing =
-        || OpError::BadRequest { what: path.display(), why: "there is no such file in the tree".into() };
+) -> Result<(EntryRow, Option<ObjectId>, Vec<Holder>), BrowseError> {
+    let missing = || BrowseError::NotThere { path: path.display() };
     let (folder, name) = path.parent().ok_or_else(missing)?;
     let directory = reader.directory_at(&folder, at)?.ok_or_else(missing)?;
     let entry = reader.entry(directory, name, at)?.ok_or_else(missing)?;

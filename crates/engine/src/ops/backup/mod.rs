@@ -18,10 +18,10 @@ use distbackup_core::planner;
 use super::shelf;
 use super::{OpError, Problems};
 use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Reader};
-use crate::clock::DAY_NS;
 use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
+use distbackup_core::model::DAY_NS;
 pub use reconcile::Reconciled;
 
 /// How to back up.

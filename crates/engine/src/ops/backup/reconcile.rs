@@ -8,11 +8,11 @@ use distbackup_core::plan::Tally;
 
 use super::{Visit, name_of};
 use crate::catalog::{CatalogError, CheckedCopy, HeldObject, Merged, Orphan, ProofKind, Retention, Writer};
-use crate::clock::DAY_NS;
 use crate::disk::{DiskError, Listed};
 use crate::hash;
 use crate::ops::{OpError, Problems, tempdir};
 use crate::progress::{Event, Phase};
+use distbackup_core::model::DAY_NS;
 
 /// Folders of the objects folder.
 const FOLDERS: u16 = 4096;

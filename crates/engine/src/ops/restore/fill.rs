@@ -12,9 +12,8 @@ use distbackup_core::plan::Tally;
 
 use super::destination::Folder;
 use super::entry::{self, WriteError};
-use super::selection::Selection;
-use super::walk::{Step, walk};
 use super::{Readable, RestoreOptions, RestoreOutcome};
+use crate::browse::{Selection, Step, walk};
 use crate::catalog::{EntryRow, Reader};
 use crate::metadata::{self, Options, Unset};
 use crate::ops::OpError;
@@ -130,7 +129,7 @@ pub fn fill(
             leaders,
             missing: &mut missing,
         };
-        walk(reader, options.at, selection, &mut |step| {
+        walk::<OpError>(reader, options.at, selection, &mut |step| {
             if observer.stop_requested() {
                 return Err(OpError::Stopped);
             }

@@ -9,9 +9,8 @@ use distbackup_core::model::{Kind, LinkNo, VirtualPath};
 
 use super::destination::Folder;
 use super::fill::Shared;
-use super::selection::Selection;
-use super::walk::{Step, walk};
 use super::{RestoreOptions, RestoreOutcome};
+use crate::browse::{Selection, Step, walk};
 use crate::catalog::{EntryRow, Reader};
 use crate::metadata;
 use crate::ops::OpError;
@@ -29,7 +28,7 @@ pub fn finish(
     let shared = Shared::new(outcome, &Silent);
     // `None`: the folder is not there (nothing in it was wanted, or something was in its way).
     let mut places: Vec<Option<Arc<Folder>>> = Vec::new();
-    walk(reader, options.at, selection, &mut |step| {
+    walk::<OpError>(reader, options.at, selection, &mut |step| {
         match step {
             Step::Entry { entry, .. } | Step::Passing { entry } if entry.kind == Kind::Directory => {
                 let place = match places.last() {

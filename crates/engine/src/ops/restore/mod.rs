@@ -10,8 +10,6 @@ mod destination;
 mod entry;
 mod fill;
 mod finish;
-mod selection;
-mod walk;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,12 +19,11 @@ use distbackup_core::plan::Tally;
 use distbackup_core::restore_planner::{self, Holders, RestorePlan};
 
 use super::{OpError, Problems};
+use crate::browse::{Selection, Step, walk};
 use crate::catalog::{At, DiskRow, Reader};
 use crate::disk::Disk;
 use crate::progress::{Event, Observer, Phase};
 use destination::Folder;
-pub use selection::Selection;
-pub use walk::{Step, walk};
 
 /// What to restore, and where.
 #[derive(Debug, Clone)]
@@ -129,7 +126,7 @@ pub fn needs(
     let mut needs = RestoreNeeds::default();
     let mut classes: HashMap<Vec<u16>, Tally> = HashMap::new();
     let mut found = false;
-    walk(reader, options.at, &selection, &mut |step| {
+    walk::<OpError>(reader, options.at, &selection, &mut |step| {
         let Step::Entry { path, entry, .. } = step else { return Ok(()) };
         found = true;
         if entry.kind != distbackup_core::model::Kind::File {
@@ -213,7 +210,7 @@ fn check_room(
         return Ok(());
     }
     let mut needed = 0u64;
-    walk(reader, options.at, selection, &mut |step| {
+    walk::<OpError>(reader, options.at, selection, &mut |step| {
         if let Step::Entry { path, entry, .. } = step {
             let there = crate::platform::stat_path(&entry::below(&options.destination, path));
             let holes: u64 = entry.holes.0.iter().map(|&(_, length)| length).sum();

@@ -2,9 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-
-use crate::args::Global;
+use std::path::Path;
 
 /// A log file, named after the date where its pattern has `@@`.
 #[derive(Debug)]
@@ -14,21 +12,9 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// The log file of a command; `None` where there shall be none, as in a dry run.
-    pub fn of(global: &Global, folder: &Path) -> Option<Self> {
-        if global.nolog || global.dry_run {
-            return None;
-        }
-        let pattern = match &global.log {
-            Some(given) if given.is_empty() => return None,
-            Some(given) => PathBuf::from(given),
-            None => folder.join("log").join("log-@@.txt"),
-        };
-        // Only beside a catalog that exists: looking for one must not leave anything behind.
-        if global.log.is_none() && !folder.is_dir() {
-            return None;
-        }
-        Some(LogFile { pattern: pattern.to_string_lossy().into_owned(), open: None })
+    /// A log file under this name, opened with its first line.
+    pub fn new(pattern: &Path) -> Self {
+        LogFile { pattern: pattern.to_string_lossy().into_owned(), open: None }
     }
 
     /// Appends a line: `time LEVEL: [dsb] message`. A log that cannot be written stops nothing.
@@ -54,7 +40,11 @@ fn open(path: &Path) -> Option<File> {
         && !folder.is_dir()
     {
         std::fs::create_dir_all(folder).ok()?;
-        distbackup_engine::platform::make_private(folder).ok()?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).ok()?;
+        }
     }
     let mut options = OpenOptions::new();
     options.append(true).create(true);

@@ -5,7 +5,7 @@
 use distbackup_core::model::VirtualPath;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::ops::OpError;
+use super::BrowseError;
 use crate::platform::path_of_bytes;
 
 /// The entries that a user named; everything if nothing was named.
@@ -16,14 +16,14 @@ pub struct Selection {
 
 impl Selection {
     /// Reads patterns. One that does not begin with `/` may match anywhere in a path.
-    pub fn parse(patterns: &[Vec<u8>]) -> Result<Self, OpError> {
+    pub fn parse(patterns: &[Vec<u8>]) -> Result<Self, BrowseError> {
         if patterns.is_empty() {
             return Ok(Selection { globs: None });
         }
         let mut globs = GlobSetBuilder::new();
         for pattern in patterns {
             let text = String::from_utf8_lossy(pattern);
-            let bad = |why: String| OpError::BadRequest { what: format!("pattern {text:?}"), why };
+            let bad = |why: String| BrowseError::BadPattern { pattern: text.clone().into_owned(), why };
             let trimmed = if text.len() > 1 { text.trim_end_matches('/') } else { &text };
             let whole = if trimmed.starts_with('/') { trimmed.to_owned() } else { format!("**/{trimmed}") };
             let glob = GlobBuilder::new(&whole)
@@ -33,9 +33,11 @@ impl Selection {
                 .map_err(|error| bad(error.to_string()))?;
             globs.add(glob);
         }
-        let globs = globs
-            .build()
-            .map_err(|error| OpError::BadRequest { what: "patterns".into(), why: error.to_string() })?;
+        let globs = globs.build().map_err(|error| {
+            let pattern =
+                patterns.iter().map(|raw| String::from_utf8_lossy(raw)).collect::<Vec<_>>().join(" ");
+            BrowseError::BadPattern { pattern, why: error.to_string() }
+        })?;
         Ok(Selection { globs: Some(globs) })
     }
 

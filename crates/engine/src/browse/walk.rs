@@ -2,9 +2,8 @@
 
 use distbackup_core::model::{DirNo, Kind, VirtualPath};
 
-use super::selection::Selection;
+use super::{BrowseError, Selection};
 use crate::catalog::{At, EntryRow, Reader};
-use crate::ops::OpError;
 
 /// One step of the walk. Folders are entered before and left after everything in them.
 pub enum Step<'a> {
@@ -49,12 +48,14 @@ struct Level {
 }
 
 /// Walks the tree of a moment and calls `each` for what is selected.
-pub fn walk(
+///
+/// Ends with the first error, of the catalog or of `each`.
+pub fn walk<E: From<BrowseError>>(
     reader: Reader<'_>,
     at: At,
     selection: &Selection,
-    each: &mut dyn FnMut(Step<'_>) -> Result<(), OpError>,
-) -> Result<(), OpError> {
+    each: &mut dyn FnMut(Step<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let root = root_row(reader, at)?;
     let path = VirtualPath::root();
     let wanted = selection.names(&path);
@@ -69,9 +70,8 @@ pub fn walk(
             continue;
         };
         if !is_component(&entry.name) {
-            let what = format!("the name {:?}", distbackup_core::model::escape_bytes(&entry.name));
-            let why = "a catalog may not contain it; nothing was restored from there".to_owned();
-            return Err(OpError::BadRequest { what, why });
+            let name = distbackup_core::model::escape_bytes(&entry.name);
+            return Err(BrowseError::HostileName { name }.into());
         }
         let path = level.path.join(&entry.name);
         let wanted = level.wanted || selection.names(&path);
@@ -82,8 +82,7 @@ pub fn walk(
         }
         if let Some(node) = entry.node {
             if levels.len() > DEPTH_MAX {
-                let why = "folders contain each other".to_owned();
-                return Err(OpError::BadRequest { what: path.display(), why });
+                return Err(BrowseError::Circle { path: path.display() }.into());
             }
             levels.push(Level::new(path, entry, wanted, node));
         }
@@ -92,7 +91,7 @@ pub fn walk(
 }
 
 /// The root's own row; invented where no source is mapped at the root.
-pub fn root_row(reader: Reader<'_>, at: At) -> Result<EntryRow, OpError> {
+fn root_row(reader: Reader<'_>, at: At) -> Result<EntryRow, BrowseError> {
     if let Some(row) = reader.entry(DirNo(0), b"", at)? {
         return Ok(row);
     }
@@ -124,7 +123,7 @@ impl Level {
         Level { path, row, wanted, node, entries: Vec::new().into_iter(), last: None, more: true }
     }
 
-    fn next(&mut self, reader: Reader<'_>, at: At) -> Result<Option<EntryRow>, OpError> {
+    fn next(&mut self, reader: Reader<'_>, at: At) -> Result<Option<EntryRow>, BrowseError> {
         loop {
             if let Some(entry) = self.entries.next() {
                 return Ok(Some(entry));
