@@ -30,6 +30,9 @@ use crate::progress::{Event, Observer, Phase};
 const BATCH_FILES: usize = 8192;
 const BATCH_BYTES: u64 = 2 << 30;
 /// Sources that are kept open because victims go for them: bounded by the open files a process may have.
+///
+/// The first batch has one such copy, each later one twice as many: whoever pulls the plug early has lost
+/// hardly any redundancy, and a long visit still has large batches.
 const BATCH_OPEN: usize = 256;
 /// Removals recorded in one transaction.
 const REMOVALS: usize = 4096;
@@ -153,16 +156,19 @@ fn copy_all(
     let accounts = Accounts::new();
     let tools = Tools { mapping: &mapping, filesystems: &filesystems, accounts: &accounts };
     let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
-    let (mut bytes, mut open) = (0, 0);
+    let (mut bytes, mut open, mut open_max) = (0, 0, 1);
     for copy in plan.copies() {
         if visit.deletions_forbidden && !copy.victims.is_empty() {
             continue;
         }
         let size = loaded.billed(copy.object, visit.row.unit).0;
         let opened = usize::from(!copy.victims.is_empty());
-        let over = batch.len() >= BATCH_FILES || bytes + size > BATCH_BYTES || open + opened > BATCH_OPEN;
+        let over = batch.len() >= BATCH_FILES || bytes + size > BATCH_BYTES || open + opened > open_max;
         if over && !batch.is_empty() {
             run_batch(visit, options, loaded, &tools, std::mem::take(&mut batch), outcome)?;
+            if open > 0 {
+                open_max = (open_max * 2).min(BATCH_OPEN);
+            }
             (bytes, open) = (0, 0);
         }
         if outcome.full {
