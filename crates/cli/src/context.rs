@@ -123,7 +123,21 @@ impl<'r> Context<'r> {
         let lock = self.lock(Access::Shared)?;
         let private = TempFolder::new().map_err(OpError::io("make a folder in", std::env::temp_dir()))?;
         let copy = private.path().join(CATALOG);
-        Catalog::open(&self.path)?.write_copy(&copy)?;
+        // Plain copies, journal included: opening the original could already write beside it.
+        for end in ["", "-wal"] {
+            let mut from = self.path.clone().into_os_string();
+            from.push(end);
+            let mut to = copy.clone().into_os_string();
+            to.push(end);
+            match std::fs::copy(&from, &to) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(OpError::io("copy", PathBuf::from(from))(error).into()),
+            }
+        }
+        if !copy.exists() {
+            return Err(CatalogError::Missing { path: self.path.clone() }.into());
+        }
         Ok(Opened { catalog: Catalog::open(&copy)?, _lock: lock, _private: Some(private) })
     }
 

@@ -250,8 +250,10 @@ enum Failure {
     File(Vec<u8>, String),
     /// The disk has no room.
     Full,
-    /// The visit ends.
+    /// The catalog fails, and the visit with it.
     Visit(OpError),
+    /// The disk fails, and the visit with it.
+    Disk(DiskError),
     /// The user asked to stop.
     Stopped,
 }
@@ -282,7 +284,10 @@ fn stage_all(
                             return results;
                         };
                         let result = stage(view.read(), disk, observer, tools, task);
-                        if matches!(result, Err(Failure::Full | Failure::Visit(_) | Failure::Stopped)) {
+                        if matches!(
+                            result,
+                            Err(Failure::Full | Failure::Visit(_) | Failure::Disk(_) | Failure::Stopped)
+                        ) {
                             halt.store(true, Ordering::Relaxed);
                         }
                         results.push(result);
@@ -304,6 +309,7 @@ fn stage_all(
             Err(Failure::Full) => full = true,
             Err(Failure::Stopped) => {}
             Err(Failure::Visit(error)) => failed = failed.or(Some(error)),
+            Err(Failure::Disk(error)) => failed = failed.or(Some(OpError::disk(&visit.row.name)(error))),
         }
     }
     match failed {
@@ -393,8 +399,7 @@ fn stage_opened(
 }
 
 fn discard(disk: &dyn Disk, staged: Staged) -> Result<(), Failure> {
-    let error = |source| Failure::Visit(OpError::Disk { name: String::new(), source });
-    disk.discard(staged).map_err(error)
+    disk.discard(staged).map_err(Failure::Disk)
 }
 
 /// What became of a staged content.
@@ -478,7 +483,7 @@ fn write(disk: &dyn Disk, observer: &dyn Observer, source: &mut Source) -> Resul
             observer.event(Event::Skipped { path: &vpath, reason: &why });
             Failure::File(vpath, why)
         }
-        StageError::Disk(source) => Failure::Visit(OpError::Disk { name: String::new(), source }),
+        StageError::Disk(error) => Failure::Disk(error),
     })
 }
 

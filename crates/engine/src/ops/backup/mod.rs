@@ -209,6 +209,11 @@ impl Visit<'_> {
         let (expected, pending) = (self.row.stamp, self.row.pending_stamp);
         let never_stamped = DiskStamp { counter: 0, random: 0 };
         let found = self.identity.stamp.unwrap_or(never_stamped);
+        if self.row.unproven && found.counter > expected.counter {
+            let text = "this disk was written by a newer catalog than the one that was recovered; \
+                        dsb recover with this disk's folder takes that one instead";
+            self.observer.event(Event::Note { text });
+        }
         if self.row.unproven || found == expected || Some(found) == pending {
             return Ok(self.row.doubt.is_some());
         }
