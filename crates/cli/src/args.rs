@@ -28,7 +28,7 @@ pub struct Global {
     /// Catalog, or the folder that holds it
     #[arg(short = 'd', long = "db", value_name = "PATH", env = "DISTBACKUP_PATH")]
     pub db: Option<PathBuf>,
-    /// Log file; @@ stands for the date; empty: none [default: log/log-@@.txt beside the catalog]
+    /// Log file; @@ stands for the date; empty: none; usually log/log-@@.txt beside the catalog
     #[arg(short = 'l', long, value_name = "FILE")]
     pub log: Option<OsString>,
     /// Write no log file

@@ -1,7 +1,7 @@
 //! Backup: one visit of one disk.
 //!
 //! A visit reconciles, plans, executes, and leaves a copy of the catalog on the disk (DESIGN 5, 6).
-//! Nothing is written to the disk before [`Visit::begin_writing`], so a visit that has nothing to do
+//! Nothing is written to the disk before `Visit::begin_writing`, so a visit that has nothing to do
 //! leaves the disk as it found it.
 
 mod execute;
