@@ -185,11 +185,8 @@ fn folder(
             findings.push(missing(gone, outcome)?);
         }
         let claimed = held.next_if(|held| held.id == id);
-        let name = match claimed {
-            Some(held) => name_of(&reader, held.object)?,
-            None => id.hex().into_bytes(),
-        };
-        observer.event(Event::Working { path: &name });
+        let hex = id.hex();
+        observer.event(Event::Working { path: hex.as_bytes() });
         let verdict = read(disk, id, observer);
         observer.event(Event::Done { files: 1, bytes: Bytes(0) });
         match (verdict, claimed) {
@@ -197,6 +194,7 @@ fn folder(
             (Verdict::Good, Some(held)) => findings.push(Finding::Good(held)),
             (Verdict::Good, None) => outcome.unknown.add(size),
             (Verdict::Bad, claimed) => {
+                let name = claimed.map_or(Ok(hex.into_bytes()), |held| name_of(&reader, held.object))?;
                 outcome
                     .bad
                     .add(&name, format!("object {id}: its content differs (bit rot or a failing disk)"));
@@ -210,6 +208,7 @@ fn folder(
                 }
             }
             (Verdict::Unreadable(why), claimed) => {
+                let name = claimed.map_or(Ok(hex.into_bytes()), |held| name_of(&reader, held.object))?;
                 outcome.unreadable.add(&name, format!("object {id}: {why}"));
                 findings.extend(claimed.map(|held| Finding::Bad(held, size)));
             }
