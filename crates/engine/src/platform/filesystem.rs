@@ -90,7 +90,9 @@ fn uuid_of(fd: BorrowedFd<'_>, mount: &Mount) -> Option<String> {
     if mount.device.0 == 0 && !spanning {
         return None;
     }
-    system::kernel_uuid(fd)
+    let btrfs = if mount.fstype == "btrfs" { system::btrfs_uuid(fd) } else { None };
+    btrfs
+        .or_else(|| system::kernel_uuid(fd))
         .or_else(|| {
             let (major, minor) = if spanning { source_device(mount)? } else { mount.device };
             system::udev_uuid(major, minor)

@@ -138,7 +138,30 @@ pub fn kernel_uuid(fd: BorrowedFd<'_>) -> Option<String> {
     if result != 0 || uuid.length != 16 || uuid.bytes == [0; 16] {
         return None;
     }
-    Some(uuid.bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hexadecimal(&uuid.bytes))
+}
+
+/// The UUID of a btrfs filesystem, in hexadecimal; the general request is not answered by btrfs.
+pub fn btrfs_uuid(fd: BorrowedFd<'_>) -> Option<String> {
+    /// `struct btrfs_ioctl_fs_info_args` of <linux/btrfs.h>: two numbers, the UUID, and more to come.
+    #[repr(C)]
+    struct FsInfo {
+        max_id: u64,
+        devices: u64,
+        uuid: [u8; 16],
+        rest: [u8; 992],
+    }
+    const { assert!(size_of::<FsInfo>() == 1024) };
+    let request = rustix::ioctl::opcode::read::<FsInfo>(0x94, 31);
+    let mut info = FsInfo { max_id: 0, devices: 0, uuid: [0; 16], rest: [0; 992] };
+    // SAFETY: the request writes at most one `FsInfo`, as its opcode says, into `info`, which
+    // outlives the call and is valid for any bytes.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut info) };
+    (result == 0 && info.uuid != [0; 16]).then(|| hexadecimal(&info.uuid))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The UUID that udev found on a block device, as it spells it.

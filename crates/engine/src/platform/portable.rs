@@ -66,6 +66,11 @@ pub fn kernel_uuid(_: BorrowedFd<'_>) -> Option<String> {
     None
 }
 
+/// There is no btrfs.
+pub fn btrfs_uuid(_: BorrowedFd<'_>) -> Option<String> {
+    None
+}
+
 /// There is no udev.
 pub fn udev_uuid(_: u32, _: u32) -> Option<String> {
     None
