@@ -22,6 +22,7 @@ const COARSE_TICK: Duration = Duration::from_secs(2);
 pub struct SourceFile {
     reader: SparseReader,
     before: Stat,
+    settled: bool,
 }
 
 /// How a reading went.
@@ -36,12 +37,14 @@ pub struct Reading {
     pub bytes: u64,
     /// Its holes.
     pub holes: Holes,
+    /// Whether a change during the reading would show in the times; not so if it kept changing while being opened.
+    pub settled: bool,
 }
 
 impl Reading {
     /// Whether the file stood still: device, inode, size, mtime and ctime agree, and all of it was read (S8).
     pub fn stable(&self) -> bool {
-        self.before.same_content_as(&self.after) && self.bytes == self.before.size
+        self.settled && self.before.same_content_as(&self.after) && self.bytes == self.before.size
     }
 }
 
@@ -50,7 +53,8 @@ impl SourceFile {
     ///
     /// Waits if the file was changed this very moment (20 ms at most, 2 s where times are whole
     /// seconds): another change within the same tick of the clock would leave no trace in its
-    /// times, and be missed for ever. `InvalidInput` for anything but a regular file.
+    /// times, and be missed for ever. A file that is changed again during the wait will not count
+    /// as stable. `InvalidInput` for anything but a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::settled(|| platform::open_source(path))
     }
@@ -62,12 +66,14 @@ impl SourceFile {
 
     fn settled(open: impl FnOnce() -> io::Result<(std::fs::File, Stat)>) -> io::Result<Self> {
         let (file, mut before) = open()?;
+        let mut settled = true;
         if let Some(wait) = time_to_settle(&before, SystemTime::now()) {
             thread::sleep(wait);
             before = platform::stat_fd(&file)?;
+            settled = time_to_settle(&before, SystemTime::now()).is_none();
         }
         let reader = SparseReader::new(file, before.size, before.may_have_holes());
-        Ok(SourceFile { reader, before })
+        Ok(SourceFile { reader, before, settled })
     }
 
     /// The facts when it was opened. To be compared with what a plan was made for, before anything is evicted (N8).
@@ -79,7 +85,13 @@ impl SourceFile {
     pub fn finish(self) -> io::Result<Reading> {
         let after = platform::stat_fd(self.reader.file().as_fd())?;
         let bytes = self.reader.position();
-        Ok(Reading { before: self.before, after, bytes, holes: self.reader.into_holes() })
+        Ok(Reading {
+            before: self.before,
+            after,
+            bytes,
+            holes: self.reader.into_holes(),
+            settled: self.settled,
+        })
     }
 }
 
@@ -102,13 +114,9 @@ fn time_to_settle(stat: &Stat, now: SystemTime) -> Option<Duration> {
     let whole_seconds = stat.ctime_ns % 1_000_000_000 == 0 && stat.mtime_ns % 1_000_000_000 == 0;
     let tick = if whole_seconds { COARSE_TICK } else { TICK };
     let changed = UNIX_EPOCH.checked_add(Duration::from_nanos(u64::try_from(stat.ctime_ns).ok()?))?;
-    // From both sides of now: the ticking clock of the filesystem may be ahead of ours by a little.
-    let age = match now.duration_since(changed) {
-        Ok(age) => age,
-        Err(ahead) if ahead.duration() < tick => Duration::ZERO,
-        Err(_) => return None,
-    };
-    tick.checked_sub(age).filter(|wait| !wait.is_zero())
+    let wait = changed.checked_add(tick)?.duration_since(now).ok()?;
+    // A server's clock may be ahead of ours by a little; what is further ahead was not stamped now.
+    (!wait.is_zero() && wait < 2 * tick).then_some(wait)
 }
 
 #[cfg(test)]
@@ -196,7 +204,7 @@ mod tests {
         assert_eq!(wait(now_ns), Some(TICK));
         assert_eq!(wait(now_ns - 5_000_000), Some(Duration::from_millis(15)));
         assert_eq!(wait(now_ns - 20_000_000), None);
-        assert_eq!(wait(now_ns + 1_000_000), Some(TICK), "a tick ahead of us");
+        assert_eq!(wait(now_ns + 1_000_000), Some(TICK + Duration::from_millis(1)), "a clock ahead of ours");
         assert_eq!(wait(now_ns + 3_600_000_000_000), None, "S11: a clock set back is not waited for");
         assert_eq!(wait(-1), None, "S11: before 1970");
         assert!(wait(1_700_000_000_000_000_000).unwrap() < COARSE_TICK, "whole seconds");
