@@ -31,7 +31,7 @@ pub fn run(context: &Context<'_>, command: &ConfigCommand) -> Outcome {
                 context.render.object("setting", json!({ "name": setting, "value": value }));
                 match name {
                     Some(_) => context.render.line(&value),
-                    None => context.render.line(&format!("{setting} = {value:<8} {meaning}")),
+                    None => context.render.line(&format!("{setting:<14} = {value:<6} {meaning}")),
                 }
             }
             Ok(Exit::DONE)

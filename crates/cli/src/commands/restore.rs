@@ -182,8 +182,10 @@ fn report(
                 "what": what, "entries": count, "reason": why })).collect::<Vec<_>>(),
         }),
     );
+    let checked =
+        if outcome.restored.objects > 0 { "; every file was checked against its SHA-256" } else { "" };
     render.say(&format!(
-        "Restored {}, {}, and {} to {}; every file was checked against its SHA-256.",
+        "Restored {}, {}, and {} to {}{checked}.",
         count(outcome.restored.objects, "file", "files"),
         render.size(outcome.restored.bytes),
         count(outcome.others, "folder or other entry", "folders and other entries"),
