@@ -93,9 +93,9 @@ impl<'r> Context<'r> {
         SystemClock
     }
 
-    /// Takes the lock on the catalog's folder (C5). Nothing is created on it; the holder's process is found in the system's table.
-    fn lock(&self, mode: Access) -> Result<DirectoryLock, Failure> {
-        match DirectoryLock::acquire(&self.folder, mode) {
+    /// Takes the lock on the catalog's folder (C5).
+    pub fn lock(&self, mode: Access) -> Result<DirectoryLock, Failure> {
+        match DirectoryLock::acquire_catalog(&self.folder, mode) {
             Ok(lock) => Ok(lock),
             Err(LockError::Held { pid, command, .. }) => {
                 let what = format!("the catalog in {}", self.folder.display());

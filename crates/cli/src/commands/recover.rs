@@ -5,7 +5,7 @@ use std::path::Path;
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::{OpError, recover};
-use distbackup_engine::platform::{self, Access, DirectoryLock, LockError};
+use distbackup_engine::platform::{self, Access};
 use serde_json::json;
 
 use crate::Outcome;
@@ -23,14 +23,7 @@ pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
     std::fs::create_dir_all(&context.folder)
         .map_err(OpError::io("make the folder", context.folder.clone()))?;
     platform::make_private(&context.folder).map_err(OpError::io("protect", context.folder.clone()))?;
-    let _lock = match DirectoryLock::acquire(&context.folder, Access::Exclusive) {
-        Ok(lock) => lock,
-        Err(LockError::Held { pid, command, .. }) => {
-            let what = format!("the catalog in {}", context.folder.display());
-            return Err(OpError::InUse { what, pid, command }.into());
-        }
-        Err(LockError::Io(source)) => return Err(OpError::io("lock", context.folder.clone())(source).into()),
-    };
+    let _lock = context.lock(Access::Exclusive)?;
     // A good catalog is not replaced by an older one without a word.
     if let Ok(catalog) = Catalog::open(&context.path) {
         let newest = catalog.read().newest_snapshot()?;
