@@ -41,7 +41,7 @@ pub use levels::Levels;
 pub use merge::Merged;
 pub use objects::{ObjectRow, Reference};
 pub use orphans::Orphan;
-pub use planning::{Loaded, PlanRow};
+pub use planning::{Loaded, PlanRow, Scope, ScopeDisk, Unreadable};
 pub use publish::{CheckedCopy, inspect};
 pub use runs::RunRow;
 pub use settings::Retention;

@@ -2,7 +2,7 @@
 //!
 //! They keep their room until the retention time has passed since they were first seen (DESIGN 6).
 
-use distbackup_core::model::{Bytes, DiskNo, ObjectId};
+use distbackup_core::model::{Bytes, DiskNo, ObjectId, billed};
 
 use super::{CatalogError, Reader, Writer, columns};
 
@@ -47,14 +47,14 @@ impl Reader<'_> {
         read().map_err(|source| CatalogError::sql("list the orphans of a disk", source))
     }
 
-    /// Objects and bytes of a disk's orphans.
-    pub fn orphan_total(&self, disk: DiskNo) -> Result<(u64, Bytes), CatalogError> {
-        self.connection
-            .prepare_cached("SELECT count(*), coalesce(sum(size), 0) FROM orphan WHERE disk = ?1")
-            .and_then(|mut statement| {
-                statement.query_row([disk.0], |row| Ok((columns::unsigned(row, 0)?, columns::bytes(row, 1)?)))
-            })
-            .map_err(|source| CatalogError::sql("count the orphans of a disk", source))
+    /// Billed bytes of a disk's orphans: they keep their room until they expire.
+    pub fn orphans_billed(&self, disk: DiskNo, unit: u64) -> Result<Bytes, CatalogError> {
+        let read = || -> rusqlite::Result<Bytes> {
+            let mut statement = self.connection.prepare_cached("SELECT size FROM orphan WHERE disk = ?1")?;
+            let rows = statement.query_map([disk.0], |row| columns::bytes(row, 0))?;
+            rows.map(|size| Ok(billed(size?, unit))).sum()
+        };
+        read().map_err(|source| CatalogError::sql("add up the orphans of a disk", source))
     }
 }
 

@@ -3,10 +3,10 @@
 //! Built in three passes that each read one table in its own order: the tree says which objects are
 //! live, in which directory and class; then sizes; then copies, from which the nexuses are made.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use distbackup_core::model::{BLOCK, Bytes, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath};
-use distbackup_core::planner::{Class, Nexus, Object, State};
+use distbackup_core::model::{BLOCK, Bytes, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed};
+use distbackup_core::planner::{Class, Disk, Input, Nexus, Object, State};
 
 use super::sources::PathConfig;
 use super::tree_read::PendingKey;
@@ -22,15 +22,57 @@ pub enum PlanRow {
     Pending(PendingKey, SnapshotNo),
 }
 
-/// The planner's input, except its disks, and the way back from its rows.
+/// What to load for the planner.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// The disks, in the order of their indices; what others hold does not count.
+    pub disks: Vec<ScopeDisk>,
+    /// Catalog time, nanoseconds since 1970.
+    pub now_ns: i64,
+    /// Evidence older than this does not stand (N3).
+    pub trust_days: u32,
+    /// Pending files follow as rows of their own.
+    pub provisional: bool,
+}
+
+/// A disk, as the planner shall see it.
+#[derive(Debug, Clone)]
+pub struct ScopeDisk {
+    /// Its number; `None` for one that does not exist yet (`whatif add`).
+    pub number: Option<DiskNo>,
+    /// Nothing on it stands (N3).
+    pub doubtful: bool,
+    /// Its room.
+    pub disk: Disk,
+}
+
+/// Rows that were found unreadable in this visit: they keep their copies and get none.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    objects: HashSet<ObjectNo>,
+    pending: HashSet<(i64, Vec<u8>)>,
+}
+
+impl Unreadable {
+    /// Notes one more.
+    pub fn add(&mut self, row: PlanRow) {
+        match row {
+            PlanRow::Known(object) => self.objects.insert(object),
+            PlanRow::Pending(key, _) => self.pending.insert((key.directory.0, key.name)),
+        };
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.pending.is_empty()
+    }
+}
+
+/// The planner's input and the way back from its rows.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// Rows in directory order.
-    pub objects: Vec<Object>,
-    /// Distinct nexuses; indices into the list of disks given.
-    pub nexuses: Vec<Nexus>,
-    /// Distinct classes.
-    pub classes: Vec<Class>,
+    /// What the planner reads; rows in directory order.
+    pub input: Input,
     /// Object of each row; rows from `numbers.len()` on are pending files, resolved by [`Reader::plan_row`].
     numbers: Vec<u32>,
 }
@@ -181,17 +223,8 @@ impl Reader<'_> {
         Ok(Some(directory))
     }
 
-    /// Loads the planner's rows. `disks` fixes the order of disk indices; `doubtful[i]` says that nothing on disk
-    /// `i` stands; evidence older than `trust_days` before `now_ns` does not stand either. With
-    /// `provisional`, pending files follow as rows of their own.
-    pub fn load_plan(
-        &self,
-        disks: &[DiskNo],
-        doubtful: &[bool],
-        now_ns: i64,
-        trust_days: u32,
-        provisional: bool,
-    ) -> Result<Loaded, CatalogError> {
+    /// Loads the planner's input.
+    pub fn load_plan(&self, scope: &Scope, unreadable: &Unreadable) -> Result<Loaded, CatalogError> {
         let mut classes = Classes::load(self)?;
         let (mut gathered, mut next_position) = self.gather_references(&mut classes)?;
         // Dead objects stand behind all others, in the order of their rows.
@@ -207,8 +240,10 @@ impl Reader<'_> {
         for (number, object) in gathered.iter().enumerate() {
             numbers_by_position[object.position as usize] = number as u32;
         }
-        let (nexuses, nexus_of) = self.gather_nexuses(gathered.len(), disks, doubtful, now_ns, trust_days)?;
-        let mut loaded = Loaded { nexuses, ..Loaded::default() };
+        let (nexuses, nexus_of) = self.gather_nexuses(gathered.len(), scope)?;
+        let disks = scope.disks.iter().map(|known| known.disk.clone()).collect();
+        let mut loaded = Loaded { input: Input { nexuses, disks, ..Input::default() }, numbers: Vec::new() };
+        loaded.input.objects.reserve_exact(numbers_by_position.len());
         for number in numbers_by_position {
             let at = number as usize;
             if sizes[at] == 0 {
@@ -216,11 +251,14 @@ impl Reader<'_> {
             }
             let object = gathered[at];
             let state = match (object.live, object.directory) {
+                (true, _) if unreadable.objects.contains(&ObjectNo(i64::from(number))) => {
+                    State::LiveUnreadable
+                }
                 (true, _) => State::Live,
                 (false, UNSEEN) => State::Dead,
                 (false, _) => State::History,
             };
-            loaded.objects.push(Object {
+            loaded.input.objects.push(Object {
                 blocks: sizes[at],
                 nexus: nexus_of[at],
                 directory: object.directory,
@@ -229,10 +267,10 @@ impl Reader<'_> {
             });
             loaded.numbers.push(number);
         }
-        if provisional {
-            self.load_provisional(&mut classes, &mut loaded)?;
+        if scope.provisional {
+            self.load_provisional(&mut classes, &mut loaded, unreadable)?;
         }
-        loaded.classes = classes.classes;
+        loaded.input.classes = classes.classes;
         Ok(loaded)
     }
 
@@ -306,16 +344,11 @@ impl Reader<'_> {
     }
 
     /// The distinct sets of disks, and which one each object has.
-    fn gather_nexuses(
-        &self,
-        count: usize,
-        disks: &[DiskNo],
-        doubtful: &[bool],
-        now_ns: i64,
-        trust_days: u32,
-    ) -> Result<(Vec<Nexus>, Vec<u32>), CatalogError> {
-        let oldest = now_ns.saturating_sub(i64::from(trust_days) * DAY_NS);
-        let index: HashMap<i64, u16> = disks.iter().map(|disk| disk.0).zip(0u16..).collect();
+    fn gather_nexuses(&self, count: usize, scope: &Scope) -> Result<(Vec<Nexus>, Vec<u32>), CatalogError> {
+        let oldest = scope.now_ns.saturating_sub(i64::from(scope.trust_days) * DAY_NS);
+        let numbers = scope.disks.iter().zip(0u16..);
+        let index: HashMap<i64, u16> =
+            numbers.filter_map(|(known, at)| Some((known.number?.0, at))).collect();
         let mut nexuses = vec![Nexus::default()];
         let mut known: HashMap<Nexus, u32> = HashMap::from([(Nexus::default(), 0)]);
         let mut nexus_of = vec![0u32; count];
@@ -354,7 +387,7 @@ impl Reader<'_> {
                     close(std::mem::replace(&mut current, (object, Nexus::default())));
                 }
                 current.1.claimed.push(at);
-                let doubted = doubtful.get(usize::from(at)).copied().unwrap_or(true)
+                let doubted = scope.disks.get(usize::from(at)).is_none_or(|known| known.doubtful)
                     || (!doubts.is_empty() && doubts.contains_key(&(object, disk)));
                 if !doubted && trusted.get(&proof).copied().unwrap_or(false) {
                     current.1.standing.push(at);
@@ -368,7 +401,12 @@ impl Reader<'_> {
     }
 
     /// Pending files as rows of their own; one for each hard-link group. Their places go to a temporary table.
-    fn load_provisional(&self, classes: &mut Classes, loaded: &mut Loaded) -> Result<(), CatalogError> {
+    fn load_provisional(
+        &self,
+        classes: &mut Classes,
+        loaded: &mut Loaded,
+        unreadable: &Unreadable,
+    ) -> Result<(), CatalogError> {
         let what = "plan pending files";
         let sql = |source| CatalogError::sql(what, source);
         self.connection
@@ -398,8 +436,13 @@ impl Reader<'_> {
             };
             let (directory, name, born, size) = read().map_err(sql)?;
             let class = classes.of_file(self, directory, &name)?;
-            insert.execute((loaded.objects.len() as i64, directory, name, born)).map_err(sql)?;
-            loaded.objects.push(Object {
+            let place = (directory, name);
+            if unreadable.pending.contains(&place) {
+                continue;
+            }
+            let (directory, name) = place;
+            insert.execute((loaded.input.objects.len() as i64, directory, name, born)).map_err(sql)?;
+            loaded.input.objects.push(Object {
                 blocks: blocks(size),
                 nexus: 0,
                 directory: u32::try_from(directory).unwrap_or(UNSEEN - 1),
@@ -428,19 +471,32 @@ impl Reader<'_> {
 }
 
 impl Loaded {
+    fn row(&self, row: u32) -> Option<&Object> {
+        self.input.objects.get(row as usize)
+    }
+
     /// Content of a row, in whole blocks.
     pub fn content(&self, row: u32) -> Bytes {
-        Bytes(self.objects.get(row as usize).map_or(0, |object| u64::from(object.blocks) * BLOCK))
+        Bytes(self.row(row).map_or(0, |object| u64::from(object.blocks) * BLOCK))
     }
 
     /// Copies of a row beyond which there is excess.
     pub fn copies_max(&self, row: u32) -> u16 {
-        let class = self.objects.get(row as usize).map(|object| usize::from(object.class));
-        class.and_then(|class| self.classes.get(class)).and_then(|class| class.copies_max).unwrap_or(u16::MAX)
+        let class = self.row(row).and_then(|object| self.input.classes.get(usize::from(object.class)));
+        class.and_then(|class| class.copies_max).unwrap_or(u16::MAX)
     }
 
     /// Billed bytes of a row on a disk with this allocation unit.
     pub fn billed(&self, row: u32, unit: u64) -> Bytes {
-        distbackup_core::model::billed(self.content(row), unit)
+        billed(self.content(row), unit)
+    }
+
+    /// Room that is left for objects on the disk of this index: its capacity less all that takes room there.
+    pub fn room(&self, disk: u16) -> Bytes {
+        let Some(known) = self.input.disks.get(usize::from(disk)) else { return Bytes(0) };
+        let here: Vec<bool> = self.input.nexuses.iter().map(|nexus| nexus.claimed.contains(&disk)).collect();
+        let own = self.input.objects.iter().filter(|object| here.get(object.nexus as usize) == Some(&true));
+        let own: Bytes = own.map(|object| billed(Bytes(u64::from(object.blocks) * BLOCK), known.unit)).sum();
+        known.capacity - known.occupied_otherwise - own
     }
 }

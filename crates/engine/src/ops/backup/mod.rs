@@ -5,9 +5,12 @@
 //! leaves the disk as it found it.
 
 mod execute;
+mod ledger;
 mod publish;
 mod reconcile;
+mod remove;
 mod sources;
+mod stage;
 
 use std::collections::HashMap;
 
@@ -15,13 +18,14 @@ use distbackup_core::model::{Bytes, DiskNo, ObjectNo, RunNo};
 use distbackup_core::plan::{Tally, VisitPlan};
 use distbackup_core::planner;
 
+use super::planning::{self, AWAY_DAYS};
 use super::shelf;
 use super::{OpError, Problems};
-use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Reader};
+use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Reader, Unreadable};
 use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
-use distbackup_core::model::DAY_NS;
+use ledger::Ledger;
 pub use reconcile::Reconciled;
 
 /// How to back up.
@@ -39,8 +43,8 @@ pub struct BackupOptions {
     pub streams: usize,
 }
 
-/// Days after which the room of a disk that is away no longer counts (PLACEMENT 5).
-const AWAY_DAYS: u32 = 120;
+/// Plans in one visit, at most: each next one serves what found no room because copies had failed (I6).
+const ROUNDS_MAX: usize = 4;
 
 /// Copies by the number that there were before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub struct VisitOutcome {
     pub planned: PlannedVisit,
     /// Objects copied.
     pub copied: ByCopies,
+    /// Their billed bytes.
+    pub written: Bytes,
     /// Dead objects removed.
     pub cleaned: Tally,
     /// Redundant copies removed to make room, or in excess.
@@ -186,18 +192,23 @@ impl Visit<'_> {
         if !options.dry_run {
             outcome.reconciled.leftovers = self.clear_leftovers()?;
         }
-        self.observer.event(Event::Begin { phase: Phase::Plan, files: 0, bytes: Bytes(0) });
-        let planned = self.plan(options);
-        self.observer.event(Event::End);
-        let (loaded, mut plan) = planned?;
-        if self.deletions_forbidden {
-            plan.clean.clear();
-            plan.excess.clear();
-        }
-        outcome.planned = self.figures(&loaded, &plan);
-        outcome.room_left = plan.room_after;
-        if !options.dry_run {
-            execute::execute(self, options, &loaded, &plan, outcome)?;
+        let mut unreadable = Unreadable::default();
+        for round in 1..=ROUNDS_MAX {
+            let (loaded, plan, ledger) = self.plan(options, outcome, &unreadable)?;
+            if round == 1 {
+                outcome.planned = self.figures(&loaded, &plan);
+            }
+            outcome.room_left = plan.room_after;
+            if options.dry_run {
+                break;
+            }
+            let failed = execute::execute(self, options, &loaded, &plan, &ledger, outcome)?;
+            outcome.room_left = ledger.left();
+            let wanted = failed.displaced > 0 || plan.unplaced.objects > 0;
+            if failed.unreadable.is_empty() || !wanted || outcome.full {
+                break;
+            }
+            failed.unreadable.into_iter().for_each(|row| unreadable.add(row));
         }
         let (files, bytes) = self.catalog.read().pending_total(true)?;
         outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
@@ -266,58 +277,46 @@ impl Visit<'_> {
         }
     }
 
-    /// Loads the set and plans the visit.
-    fn plan(&self, options: &BackupOptions) -> Result<(Loaded, VisitPlan), OpError> {
+    /// Loads the set as it is now and plans what is left of the visit.
+    fn plan(
+        &self,
+        options: &BackupOptions,
+        outcome: &VisitOutcome,
+        unreadable: &Unreadable,
+    ) -> Result<(Loaded, VisitPlan, Ledger), OpError> {
+        self.observer.event(Event::Begin { phase: Phase::Plan, files: 0, bytes: Bytes(0) });
+        let planned = self.load_and_plan(options, outcome, unreadable);
+        self.observer.event(Event::End);
+        planned
+    }
+
+    fn load_and_plan(
+        &self,
+        options: &BackupOptions,
+        outcome: &VisitOutcome,
+        unreadable: &Unreadable,
+    ) -> Result<(Loaded, VisitPlan, Ledger), OpError> {
         let reader = self.catalog.read();
-        let rows = reader.disks()?;
-        let numbers: Vec<DiskNo> = rows.iter().map(|row| row.disk).collect();
-        let doubtful: Vec<bool> = rows
-            .iter()
-            .map(|row| {
-                let row = if row.disk == self.row.disk { &self.row } else { row };
-                row.doubt.is_some() || row.open_visit
-            })
-            .collect();
-        let trust = reader.trust_days()?;
-        let mut loaded =
-            reader.load_plan(&numbers, &doubtful, self.time.now_ns, trust, options.take_pending)?;
-        let mut locations: HashMap<String, u16> = HashMap::new();
-        let mut disks = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let row = if row.disk == self.row.disk { &self.row } else { row };
-            let (_, orphan_bytes) = reader.orphan_total(row.disk)?;
-            let next = locations.len() as u16;
-            let away_ns = self.time.now_ns.saturating_sub(row.seen_ns.unwrap_or(row.added_ns)).max(0);
-            disks.push(planner::Disk {
-                capacity: row.capacity,
-                occupied_otherwise: orphan_bytes,
-                unit: row.unit,
-                file_max: row.file_max,
-                location: row.location.clone().map(|location| *locations.entry(location).or_insert(next)),
-                days_away: if row.disk == self.row.disk { 0 } else { (away_ns / DAY_NS) as u32 },
-            });
-        }
-        let disk = numbers.iter().position(|&disk| disk == self.row.disk).unwrap_or(0) as u16;
-        let input = planner::Input {
-            objects: std::mem::take(&mut loaded.objects),
-            nexuses: std::mem::take(&mut loaded.nexuses),
-            classes: std::mem::take(&mut loaded.classes),
-            disks,
-            history_oldest_first: Vec::new(),
-        };
-        let plan = planner::plan_visit(
-            &input,
+        let scope = planning::scope(&reader, self.time, Some(&self.row), options.take_pending)?;
+        let disk = scope.disks.iter().position(|known| known.number == Some(self.row.disk));
+        let disk = disk.unwrap_or(0) as u16;
+        let loaded = reader.load_plan(&scope, unreadable)?;
+        let ledger = Ledger::new(loaded.room(disk));
+        let mut plan = planner::plan_visit(
+            &loaded.input,
             &planner::Options {
                 disk,
                 copies_max: options.copies_max,
-                bytes_max: options.limit,
+                bytes_max: options.limit.map(|limit| limit - outcome.written),
                 away_days: AWAY_DAYS,
                 allow_history_loss: false,
             },
         );
-        loaded.objects = input.objects;
-        loaded.classes = input.classes;
-        Ok((loaded, plan))
+        if self.deletions_forbidden {
+            plan.clean.clear();
+            plan.excess.clear();
+        }
+        Ok((loaded, plan, ledger))
     }
 
     /// The plan in figures, by billed bytes less the block for metadata: what a user thinks of as size.

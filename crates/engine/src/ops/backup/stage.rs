@@ -1,0 +1,301 @@
+//! One batch of contents on its way to the disk, by several threads.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use distbackup_core::model::{Bytes, ObjectNo, SnapshotNo, billed};
+
+use super::ledger::Ledger;
+use super::sources::{self, Source};
+use crate::catalog::{Captured, CatalogError, PendingKey, PlanRow, Reader, View};
+use crate::content::{Content, Segment};
+use crate::disk::{Disk, DiskError, StageError, Staged};
+use crate::hash::ATTEMPTS;
+use crate::metadata;
+use crate::ops::OpError;
+use crate::ops::filesystems::Filesystems;
+use crate::ops::mapping::Mapping;
+use crate::platform::Accounts;
+use crate::progress::{Event, Observer};
+
+/// What is needed to find, read and write contents.
+pub struct Tools<'t> {
+    /// Sources by virtual path.
+    pub mapping: &'t Mapping,
+    /// Filesystems by identity.
+    pub filesystems: &'t Filesystems,
+    /// Names of users and groups.
+    pub accounts: &'t Accounts,
+    /// Room of the disk.
+    pub ledger: &'t Ledger,
+    /// Allocation unit of the disk.
+    pub unit: u64,
+    /// The disk.
+    pub disk: &'t dyn Disk,
+    /// Who watches.
+    pub observer: &'t dyn Observer,
+}
+
+/// One copy of a batch, resolved.
+pub struct Task {
+    /// What it stands for.
+    pub what: PlanRow,
+    /// Billed room, as planned.
+    pub billed: Bytes,
+    /// Copies that there were before.
+    pub copies_before: u16,
+    /// Rows that go for it.
+    pub victims: Vec<u32>,
+    /// Opened ahead, because victims go for it.
+    pub source: Option<Source>,
+}
+
+/// A copy that was staged.
+pub struct Copied {
+    /// What lies in the disk's incoming folder.
+    pub staged: Staged,
+    /// Room that was taken for it.
+    pub billed: Bytes,
+    /// Copies that there were before.
+    pub copies_before: u16,
+    /// For a file that was not hashed before: its place and what was captured.
+    pub provisional: Option<(PendingKey, SnapshotNo, Captured)>,
+    /// For an object: its row.
+    pub object: Option<ObjectNo>,
+}
+
+/// Why one copy of a batch was not made.
+pub enum Failure {
+    /// The file is left out.
+    File(Vec<u8>, String),
+    /// There is no room in the ledger: nothing was tried.
+    Displaced,
+    /// The disk has no room, though the ledger has.
+    Full,
+    /// The catalog fails, and the visit with it.
+    Visit(OpError),
+    /// The disk fails, and the visit with it.
+    Disk(DiskError),
+    /// The user asked to stop.
+    Stopped,
+}
+
+impl Failure {
+    /// Whether it concerns more than the one file.
+    fn ends_batch(&self) -> bool {
+        !matches!(self, Failure::File(..) | Failure::Displaced)
+    }
+}
+
+/// Stages the contents of a batch by as many threads as there are views of the catalog.
+///
+/// After an error that concerns more than one file no further one begins.
+pub fn stage_all(
+    tools: &Tools<'_>,
+    views: Vec<View>,
+    tasks: Vec<Task>,
+) -> Vec<Result<Copied, (PlanRow, Failure)>> {
+    let queue = Mutex::new(tasks.into_iter());
+    let halt = AtomicBool::new(false);
+    let results: Vec<Vec<_>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = views
+            .into_iter()
+            .map(|view| {
+                let (queue, halt) = (&queue, &halt);
+                scope.spawn(move || {
+                    let stager = Stager { reader: view.read(), tools };
+                    let mut results = Vec::new();
+                    loop {
+                        let task = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+                        let Some(mut task) = task.filter(|_| !halt.load(Ordering::Relaxed)) else {
+                            return results;
+                        };
+                        let result = stager.stage(&mut task);
+                        if result.as_ref().is_err_and(Failure::ends_batch) {
+                            halt.store(true, Ordering::Relaxed);
+                        }
+                        results.push(result.map_err(|failure| (task.what, failure)));
+                    }
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    results.into_iter().flatten().collect()
+}
+
+/// What became of one attempt to copy a content.
+enum Settled {
+    Good(Box<Copied>),
+    /// The file changed while it was read.
+    Unstable(Vec<u8>),
+    /// Same stamp, other content (S4).
+    Differs(Vec<u8>),
+}
+
+/// One thread that stages.
+struct Stager<'s> {
+    reader: Reader<'s>,
+    tools: &'s Tools<'s>,
+}
+
+impl Stager<'_> {
+    /// Copies one content; a file that is not hashed yet is read again if it changes meanwhile.
+    fn stage(&self, task: &mut Task) -> Result<Copied, Failure> {
+        let mut again = match task.what {
+            PlanRow::Known(_) => 1,
+            PlanRow::Pending(..) => ATTEMPTS,
+        };
+        loop {
+            // A source that was opened ahead is used once: what it was checked for has gone already.
+            let source = match task.source.take() {
+                Some(source) => source,
+                None => self.open(task)?,
+            };
+            again -= 1;
+            match self.attempt(task, source)? {
+                Settled::Good(copied) => return Ok(*copied),
+                Settled::Unstable(_) if again > 0 => {}
+                Settled::Unstable(path) => {
+                    let why = "it changes while it is read; it will be tried again next time";
+                    return Err(self.left_out(path, why.to_owned()));
+                }
+                Settled::Differs(path) => {
+                    let why = "its content differs from what was hashed, with the same size and times: \
+                               the source may be damaged (the copies elsewhere are kept)";
+                    return Err(self.left_out(path, why.to_owned()));
+                }
+            }
+        }
+    }
+
+    fn open(&self, task: &Task) -> Result<Source, Failure> {
+        let (mapping, filesystems) = (self.tools.mapping, self.tools.filesystems);
+        let opened = match &task.what {
+            PlanRow::Known(object) => sources::open_known(&self.reader, mapping, filesystems, *object),
+            PlanRow::Pending(key, _) => sources::open_entry(&self.reader, mapping, filesystems, key),
+        };
+        match opened {
+            Ok(Ok(source)) => Ok(source),
+            Ok(Err((path, why))) => Err(self.left_out(path, why)),
+            Err(error) => Err(Failure::Visit(error.into())),
+        }
+    }
+
+    fn left_out(&self, path: Vec<u8>, reason: String) -> Failure {
+        self.tools.observer.event(Event::Skipped { path: &path, reason: &reason });
+        Failure::File(path, reason)
+    }
+
+    /// Takes room for an opened source, writes and judges it; room that was not used is given back.
+    fn attempt(&self, task: &Task, source: Source) -> Result<Settled, Failure> {
+        // A pending file may have another size by now than it was planned with.
+        let room = match task.what {
+            PlanRow::Known(_) => task.billed,
+            PlanRow::Pending(..) => billed(Bytes(source.stamp.size), self.tools.unit),
+        };
+        if !self.tools.ledger.take(room) {
+            return Err(Failure::Displaced);
+        }
+        let settled = self.attempt_in(task, source, room);
+        if !matches!(settled, Ok(Settled::Good(_))) {
+            self.tools.ledger.give(room);
+        }
+        settled
+    }
+
+    fn attempt_in(&self, task: &Task, mut source: Source, billed: Bytes) -> Result<Settled, Failure> {
+        let disk = self.tools.disk;
+        self.tools.observer.event(Event::Working { path: &source.vpath });
+        let staged = self.write(&mut source)?;
+        let judged = judge(&self.reader, self.tools, task, source, &staged);
+        let dropped = match judged {
+            Ok(Judged::Good { provisional, object }) => {
+                let copies_before = task.copies_before;
+                let copied = Copied { staged, billed, copies_before, provisional, object };
+                return Ok(Settled::Good(Box::new(copied)));
+            }
+            Ok(Judged::Unstable(path)) => Ok(Settled::Unstable(path)),
+            Ok(Judged::Differs(path)) => Ok(Settled::Differs(path)),
+            Err(error) => Err(Failure::Visit(error.into())),
+        };
+        disk.discard(staged).map_err(Failure::Disk)?;
+        dropped
+    }
+
+    fn write(&self, source: &mut Source) -> Result<Staged, Failure> {
+        let vpath = source.vpath.clone();
+        let observer = self.tools.observer;
+        self.tools.disk.stage(&mut Watched { source, observer }).map_err(|error| match error {
+            StageError::Source(error) if error.kind() == std::io::ErrorKind::Interrupted => Failure::Stopped,
+            StageError::Source(error) => self.left_out(vpath, format!("cannot read it: {error}")),
+            StageError::Disk(DiskError::Full { .. }) => Failure::Full,
+            StageError::Disk(error @ DiskError::TooLarge { .. }) => self.left_out(vpath, error.to_string()),
+            StageError::Disk(error) => Failure::Disk(error),
+        })
+    }
+}
+
+/// What a staged content is worth.
+enum Judged {
+    Good { provisional: Option<(PendingKey, SnapshotNo, Captured)>, object: Option<ObjectNo> },
+    Unstable(Vec<u8>),
+    Differs(Vec<u8>),
+}
+
+/// Judges what was staged against what was expected.
+fn judge(
+    reader: &Reader<'_>,
+    tools: &Tools<'_>,
+    task: &Task,
+    source: Source,
+    staged: &Staged,
+) -> Result<Judged, CatalogError> {
+    let Source { file, path, vpath, stamp } = source;
+    let Ok(reading) = file.finish() else { return Ok(Judged::Unstable(vpath)) };
+    if !reading.stable() {
+        return Ok(Judged::Unstable(vpath));
+    }
+    match &task.what {
+        PlanRow::Known(object) => {
+            let expected = reader.object(*object)?.map(|row| row.id);
+            if expected != Some(staged.id) {
+                return Ok(Judged::Differs(vpath));
+            }
+            Ok(Judged::Good { provisional: None, object: Some(*object) })
+        }
+        PlanRow::Pending(key, born) => {
+            let metadata = match stamp.ctime_ns == reading.after.ctime_ns {
+                true => None,
+                false => metadata::capture_path(&path, &reading.after, tools.accounts).ok(),
+            };
+            let captured = Captured { object: None, stamp, holes: reading.holes, metadata };
+            Ok(Judged::Good { provisional: Some((key.clone(), *born, captured)), object: None })
+        }
+    }
+}
+
+/// A source on its way to the disk, watched.
+struct Watched<'a> {
+    source: &'a mut Source,
+    observer: &'a dyn Observer,
+}
+
+impl Content for Watched<'_> {
+    fn next_segment(&mut self) -> std::io::Result<Option<Segment<'_>>> {
+        if self.observer.stop_requested() {
+            return Err(std::io::Error::from(std::io::ErrorKind::Interrupted));
+        }
+        let segment = self.source.file.next_segment()?;
+        let bytes = match &segment {
+            Some(Segment::Data(data)) => data.len() as u64,
+            Some(Segment::Zeros(length)) => *length,
+            None => 0,
+        };
+        self.observer.event(Event::Done { files: u64::from(segment.is_none()), bytes: Bytes(bytes) });
+        Ok(segment)
+    }
+}
