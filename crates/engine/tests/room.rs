@@ -1,6 +1,6 @@
 //! Room during a visit: exact to the byte, also when copies that were planned cannot be made (I4, I6, N8).
 
-#![allow(clippy::unwrap_used, reason = "a test that fails here says so")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails here says so")]
 
 use std::fs;
 use std::path::PathBuf;
