@@ -145,6 +145,20 @@ pub enum Command {
     Verify(VerifyArgs),
     /// What is safe, and what to do next
     Status,
+    /// What a visit of a disk would do, and why
+    Plan {
+        /// Name, UUID or path; without it, the disk that is connected
+        disk: Option<String>,
+    },
+    /// Which disk to connect next, and what it would gain
+    Next,
+    /// What would be if disks were lost or bought, or more copies wanted
+    #[command(name = "whatif")]
+    WhatIf {
+        /// The question
+        #[command(subcommand)]
+        question: WhatIf,
+    },
     /// List files with their sizes and disks
     Ls {
         /// Patterns over whole virtual paths; `*` crosses `/`
@@ -179,6 +193,29 @@ pub enum Command {
     },
     /// Snapshots of the tree
     Snapshots,
+}
+
+/// Questions about what is not so.
+#[derive(Debug, Subcommand)]
+pub enum WhatIf {
+    /// These disks are lost, all at once
+    Lose {
+        /// Names or UUIDs
+        #[arg(required = true, value_name = "DISK")]
+        disks: Vec<String>,
+    },
+    /// New empty disks join
+    Add {
+        /// Their sizes: 8T, 500G, 1.5TiB
+        #[arg(required = true, value_name = "SIZE")]
+        sizes: Vec<String>,
+    },
+    /// Everything should have so many copies
+    Target {
+        /// Copies
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+        copies: u16,
+    },
 }
 
 /// What to do with sources.
@@ -314,6 +351,9 @@ pub struct BackupArgs {
     /// Make no copies beyond this number
     #[arg(long, value_name = "N")]
     pub maxcopies: Option<u16>,
+    /// Leave so many percent of the disk free of copies that not everything can have
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=90))]
+    pub reserve: u8,
     /// With --update: accept what looks like an accident
     #[arg(long)]
     pub accept: bool,

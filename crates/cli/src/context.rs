@@ -120,6 +120,11 @@ impl<'r> Context<'r> {
             let lock = self.lock(Access::Exclusive)?;
             return Ok(Opened { catalog: Catalog::open(&self.path)?, _lock: lock, _private: None });
         }
+        self.open_privately()
+    }
+
+    /// Opens a private copy of the catalog: for what must leave no trace.
+    pub fn open_privately(&self) -> Result<Opened, Failure> {
         let lock = self.lock(Access::Shared)?;
         let private = TempFolder::new().map_err(OpError::io("make a folder in", std::env::temp_dir()))?;
         let copy = private.path().join(CATALOG);
@@ -175,6 +180,7 @@ impl<'r> Context<'r> {
         catalog: &mut Catalog,
         run: Option<RunNo>,
         outcome: &Result<Exit, Failure>,
+        details: &serde_json::Value,
     ) -> Result<(), Failure> {
         let Some(run) = run else { return Ok(()) };
         let (exit, result) = match outcome {
@@ -183,7 +189,7 @@ impl<'r> Context<'r> {
         };
         let now_ns = self.clock().now_ns();
         catalog.write("record the end of a run", |writer| {
-            writer.record_run_end(run, now_ns, exit.0, &result, "{}")
+            writer.record_run_end(run, now_ns, exit.0, &result, &details.to_string())
         })?;
         Ok(())
     }

@@ -72,7 +72,14 @@ fn main() -> io::Result<()> {
 }
 
 fn options(disk: u16) -> Options {
-    Options { disk, copies_max: None, bytes_max: None, away_days: 120, allow_history_loss: false }
+    Options {
+        disk,
+        copies_max: None,
+        bytes_max: None,
+        reserve: Bytes(0),
+        away_days: 120,
+        allow_history_loss: false,
+    }
 }
 
 /// The set read so far; nexuses by the word that stands for them.

@@ -35,6 +35,9 @@ pub struct VisitPlan {
     pub levels_before: Vec<Bytes>,
     /// The same after the visit.
     pub levels_after: Vec<Bytes>,
+    /// Billed bytes by which each level changes; `[0]` is data that gets its first copy. Copies that all lie in one
+    /// location while another could have one count as a single copy (PLACEMENT 2). The larger list is the better visit.
+    pub gain: Vec<i64>,
     /// `N*_k`: the most that the whole set can reach (PLACEMENT 3); room of disks that have been
     /// away too long is counted, unlike in the plan.
     pub bound: Vec<Bytes>,

@@ -344,6 +344,23 @@ fn limits_of_one_visit_cut_copies_and_delete_nothing() {
 }
 
 #[test]
+fn a_reserve_is_kept_free_of_copies_that_not_everything_can_have() {
+    // Two objects; the disks can give both a second copy, and a third only while nothing else comes.
+    let world = shelf(&[4, 2, 2], &[&[1], &[1]]);
+    let copies = |reserve: u64| {
+        let options = distbackup_core::planner::Options { reserve: Bytes(reserve * UNIT), ..options(2) };
+        distbackup_core::planner::plan_visit(&world.input(), &options).copies().len()
+    };
+    assert_eq!((copies(0), copies(2)), (2, 2), "needed for the second copies");
+    let world = shelf(&[4, 2, 2, 3], &[&[0, 1, 2], &[0, 1, 2], &[0], &[0]]);
+    let copies = |reserve: u64| {
+        let options = distbackup_core::planner::Options { reserve: Bytes(reserve * UNIT), ..options(3) };
+        distbackup_core::planner::plan_visit(&world.input(), &options).copies().len()
+    };
+    assert_eq!((copies(0), copies(1)), (3, 2));
+}
+
+#[test]
 fn numbers_that_point_nowhere_are_left_alone() {
     let mut input = shelf(&[4], &[&[], &[0]]).input();
     input.objects[0].nexus = 77;

@@ -156,7 +156,7 @@ fn s9_what_would_have_gone_for_a_failed_copy_is_not_counted_as_room_for_the_next
     ["1", "2"].iter().for_each(|name| shelf.write(name));
     shelf.update(false);
     let planned = shelf.visit(0, &BackupOptions { dry_run: true, ..BackupOptions::default() }).planned;
-    assert_eq!((planned.copies.total().objects, planned.evict.objects), (2, 1));
+    assert_eq!((planned.copies.total().objects, planned.evict_live.objects), (2, 1));
     fs::write(shelf.file("1"), "edited since").unwrap();
     let outcome = shelf.visit(0, &BackupOptions::default());
     assert_eq!((outcome.copied.total().objects, outcome.evicted.objects), (1, 1), "{outcome:?}");

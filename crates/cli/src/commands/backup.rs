@@ -8,14 +8,16 @@ use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::backup::{self, BackupOptions, VisitOutcome};
 use distbackup_engine::ops::{OpError, disks, shelf, sources};
 use distbackup_engine::platform::{self, Access};
+use distbackup_engine::report::visit_record;
 use serde_json::json;
 
 use crate::Outcome;
 use crate::args::BackupArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::render::words::{count, grouped};
+use crate::render::words::count;
 
+use super::plan::{self, tally};
 use super::{status, update};
 
 /// Visits the disks that are named, one after the other; without any, the one that is connected.
@@ -23,12 +25,19 @@ pub fn run(context: &Context<'_>, args: &BackupArgs) -> Outcome {
     let mut opened =
         if args.source.is_empty() { context.open_to_write()? } else { context.open_or_create()? };
     let run = context.begin_run(&mut opened.catalog)?;
-    let outcome = work(context, args, &mut opened.catalog, run);
-    context.end_run(&mut opened.catalog, run, &outcome)?;
+    let mut visits = Vec::new();
+    let outcome = work(context, args, &mut opened.catalog, run, &mut visits);
+    context.end_run(&mut opened.catalog, run, &outcome, &json!({ "visits": visits }))?;
     outcome
 }
 
-fn work(context: &Context<'_>, args: &BackupArgs, catalog: &mut Catalog, run: Option<RunNo>) -> Outcome {
+fn work(
+    context: &Context<'_>,
+    args: &BackupArgs,
+    catalog: &mut Catalog,
+    run: Option<RunNo>,
+    visits: &mut Vec<serde_json::Value>,
+) -> Outcome {
     let mut exit = Exit::DONE;
     for source in &args.source {
         let (vpath, new) = sources::map_by_name(catalog, source)?;
@@ -56,6 +65,7 @@ fn work(context: &Context<'_>, args: &BackupArgs, catalog: &mut Catalog, run: Op
         take_pending: updating,
         limit: args.limit.as_deref().map(parse_size).transpose()?,
         copies_max: args.maxcopies,
+        reserve_percent: args.reserve,
         dry_run: context.global.dry_run || args.simulate,
         streams: 2,
     };
@@ -65,7 +75,7 @@ fn work(context: &Context<'_>, args: &BackupArgs, catalog: &mut Catalog, run: Op
         args.disks.iter().map(|disk| Some(disk.as_str())).collect()
     };
     for disk in wanted {
-        let visited = visit(context, catalog, run, disk, &options);
+        let visited = visit(context, catalog, run, disk, &options, visits);
         exit = exit.or_graver(match visited {
             Ok(exit) => exit,
             // Several disks: one that fails does not keep the others from being visited.
@@ -130,6 +140,7 @@ fn visit(
     run: Option<RunNo>,
     disk: Option<&str>,
     options: &BackupOptions,
+    visits: &mut Vec<serde_json::Value>,
 ) -> Outcome {
     let connected = shelf::open(catalog, disk)?;
     let mode = if options.dry_run { Access::Shared } else { Access::Exclusive };
@@ -144,8 +155,14 @@ fn visit(
     let streams = if platform::is_rotational(&connected.folder) { 1 } else { options.streams };
     let options = BackupOptions { streams, ..options.clone() };
     let now_ns = context.clock().now_ns();
-    let outcome = backup::visit(catalog, &connected.disk, row, now_ns, run, &options, context.render)?;
-    Ok(report(context, &outcome, &options))
+    let outcome =
+        backup::visit(catalog, &connected.disk, row.clone(), now_ns, run, &options, context.render)?;
+    visits.push(visit_record(&row.uuid, outcome.copied.total(), outcome.copying));
+    let exit = report(context, &outcome, &options);
+    if options.dry_run {
+        plan::show(context, &plan::Planned::new(&catalog.read(), &row, &outcome.planned, true)?);
+    }
+    Ok(exit)
 }
 
 fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions) -> Exit {
@@ -153,13 +170,11 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
     let found = &outcome.reconciled;
     let planned = &outcome.planned;
     let copied = outcome.copied.total();
-    let tally =
-        |tally: distbackup_core::plan::Tally| json!({ "objects": tally.objects, "bytes": tally.bytes.0 });
     render.object(
         "visit",
         json!({
             "disk": outcome.disk, "dry_run": options.dry_run,
-            "planned_copies": tally(planned.copies.total()), "planned_evictions": tally(planned.evict),
+            "planned_copies": tally(planned.copies.total()), "planned_evictions": tally(planned.evicted()),
             "planned_removals": tally(planned.clean),
             "copied": outcome.copied.0.iter().map(|one| tally(*one)).collect::<Vec<_>>(),
             "removed": tally(outcome.cleaned), "evicted": tally(outcome.evicted),
@@ -194,9 +209,7 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
     if outcome.in_doubt {
         render.warning("this disk is older than the catalog expects (put back from an image, or a clone): nothing was deleted; run dsb verify");
     }
-    if options.dry_run {
-        report_plan(context, outcome);
-    } else {
+    if !options.dry_run {
         report_done(context, outcome, copied);
     }
     render.problems("could not be copied; they will be tried again next time", &outcome.problems);
@@ -208,7 +221,7 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
         render.warning(&format!("{objects} larger than every disk of the set ({size})"));
     }
     let unprotected = planned.unplaced.0.first().copied().unwrap_or_default();
-    if unprotected.objects > 0 {
+    if unprotected.objects > 0 && !options.dry_run {
         let (objects, size) =
             (count(unprotected.objects, "object", "objects"), render.size(unprotected.bytes));
         render.say(&format!(
@@ -244,50 +257,11 @@ fn exit(outcome: &VisitOutcome, options: &BackupOptions) -> Exit {
     exit
 }
 
-fn level(copies_before: usize) -> String {
-    match copies_before {
-        0 => "first copy".into(),
-        1 => "second copy".into(),
-        2 => "third copy".into(),
-        n => format!("copy {}", n + 1),
-    }
-}
-
-fn report_plan(context: &Context<'_>, outcome: &VisitOutcome) {
-    let render = context.render;
-    let planned = &outcome.planned;
-    render.line(&format!("Plan for {} — nothing will be changed", outcome.disk));
-    for (before, tally) in planned.copies.0.iter().enumerate().filter(|(_, tally)| tally.objects > 0) {
-        let line = format!(
-            "  copy    {:>12} objects  {:>9}   {}",
-            grouped(tally.objects),
-            render.size(tally.bytes),
-            level(before)
-        );
-        render.line(&line);
-    }
-    for (tally, why) in
-        [(planned.clean, "kept by no snapshot any more"), (planned.evict, "redundant, to make room")]
-    {
-        if tally.objects > 0 {
-            let line = format!(
-                "  remove  {:>12} objects  {:>9}   {why}",
-                grouped(tally.objects),
-                render.size(tally.bytes)
-            );
-            render.line(&line);
-        }
-    }
-    if planned.copies.total().objects == 0 && planned.clean.objects == 0 && planned.evict.objects == 0 {
-        render.line("  nothing to do");
-    }
-}
-
 fn report_done(context: &Context<'_>, outcome: &VisitOutcome, copied: distbackup_core::plan::Tally) {
     let render = context.render;
     for (before, tally) in outcome.copied.0.iter().enumerate().filter(|(_, tally)| tally.objects > 0) {
         let objects = count(tally.objects, "object", "objects");
-        render.say(&format!("Copied {objects}, {}: {}.", render.size(tally.bytes), level(before)));
+        render.say(&format!("Copied {objects}, {}: {}.", render.size(tally.bytes), plan::level(before)));
     }
     for (tally, why) in [
         (outcome.cleaned, "kept by no snapshot any more"),

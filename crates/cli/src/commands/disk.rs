@@ -91,7 +91,7 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
                     Exit::DAMAGE
                 })
             })();
-            context.end_run(&mut opened.catalog, run, &outcome)?;
+            context.end_run(&mut opened.catalog, run, &outcome, &json!({}))?;
             outcome
         }
     }

@@ -5,12 +5,15 @@ mod config;
 mod disk;
 mod find;
 mod log;
+mod next;
+mod plan;
 mod recover;
 mod restore;
 mod source;
 mod status;
 mod update;
 mod verify;
+mod whatif;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -37,6 +40,9 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Recover { disk }) => recover::run(context, disk),
         Some(Command::Verify(args)) => verify::run(context, args),
         Some(Command::Status) => status::run(context),
+        Some(Command::Plan { disk }) => plan::run(context, disk.as_deref()),
+        Some(Command::Next) => next::run(context),
+        Some(Command::WhatIf { question }) => whatif::run(context, question),
         Some(Command::Ls { patterns, disk, at }) => {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
         }
@@ -58,6 +64,9 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Restore(_)) => "restore",
         Some(Command::Recover { .. }) => "recover",
         Some(Command::Verify(_)) => "verify",
+        Some(Command::Plan { .. }) => "plan",
+        Some(Command::Next) => "next",
+        Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
         Some(Command::Where { .. }) => "where",
         Some(Command::Config { .. }) => "config",

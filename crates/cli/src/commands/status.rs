@@ -73,6 +73,7 @@ fn as_json(context: &Context<'_>, status: &Status) {
         json!({
             "levels": status.levels.iter().map(level).collect::<Vec<_>>(),
             "pending": level(&status.pending), "empty_files": status.empty_files, "too_large": level(&status.too_large),
+            "below_target": { "objects": status.below_target.objects, "bytes": status.below_target.bytes.0 },
             "snapshot": status.snapshot.as_ref().map(|row| json!({ "id": row.snapshot.0, "created_ns": row.created_ns })),
             "disks": status.disks.iter().map(|disk| json!({
                 "name": disk.row.name, "uuid": disk.row.uuid.0, "location": disk.row.location,
@@ -130,6 +131,13 @@ fn as_text(context: &Context<'_>, catalog: &Catalog, status: &Status) -> Result<
     }
     for line in table(&[">copies", ">files", ">size", ">share", ""], &rows) {
         render.line(&line);
+    }
+    if status.below_target.objects > 0 {
+        render.line(&format!(
+            "  {} in {} have fewer copies than asked for.",
+            render.size(status.below_target.bytes),
+            count(status.below_target.objects, "object", "objects")
+        ));
     }
     render.line("");
     let connected = shelf::connected_folders(&catalog.read()).unwrap_or_default();
@@ -189,6 +197,6 @@ fn next(
         Some(_) if status.disks.len() == 1 => {
             "Next: a second disk, so that one disk's death loses nothing.".into()
         }
-        _ => "Next: connect another disk, and dsb backup".into(),
+        _ => "Next: connect another disk, and dsb backup; dsb next  tells which one helps most.".into(),
     }
 }

@@ -15,7 +15,7 @@ pub fn run(context: &Context<'_>, accept: bool) -> Outcome {
     let run = context.begin_run(&mut opened.catalog)?;
     let outcome =
         work(context, &mut opened.catalog, run, accept, context.global.dry_run).map(|(exit, _)| exit);
-    context.end_run(&mut opened.catalog, run, &outcome)?;
+    context.end_run(&mut opened.catalog, run, &outcome, &json!({}))?;
     outcome
 }
 

@@ -35,7 +35,7 @@ pub fn run(context: &Context<'_>, args: &VerifyArgs) -> Outcome {
         )?;
         Ok(report(context, &connected.row.name, &outcome))
     })();
-    context.end_run(&mut opened.catalog, run, &outcome)?;
+    context.end_run(&mut opened.catalog, run, &outcome, &json!({}))?;
     outcome
 }
 

@@ -34,6 +34,17 @@ pub fn ago(then_ns: Option<i64>, now_ns: i64) -> String {
     }
 }
 
+/// A length of time as people say it: `40 s`, `12 min`, `1 h 25 min`, `3 d 4 h`.
+pub fn duration(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..90 => format!("{} s", seconds.max(1)),
+        90..3600 => format!("{} min", (seconds + 30) / 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
 /// A moment in local time: `2026-11-23 14:05`.
 pub fn moment(time_ns: i64) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(time_ns)) {
@@ -49,7 +60,8 @@ pub fn share(part: Bytes, whole: Bytes) -> String {
     }
     let per_mille = (u128::from(part.0) * 1000 / u128::from(whole.0)) as u64;
     match per_mille {
-        0 if part.0 > 0 => "<0.1 %".into(),
+        _ if part.0 == 0 => "0 %".into(),
+        0 => "<0.1 %".into(),
         995.. => format!("{}.{} %", (per_mille / 10).min(99), per_mille % 10),
         _ if per_mille < 100 => format!("{}.{} %", per_mille / 10, per_mille % 10),
         _ => format!("{} %", (per_mille + 5) / 10),
@@ -95,6 +107,7 @@ mod tests {
         assert_eq!(share(Bytes(999_999), Bytes(1_000_000)), "99.9 %");
         assert_eq!(share(Bytes(1), Bytes(1_000_000)), "<0.1 %");
         assert_eq!(share(Bytes(5), Bytes(5)), "100 %");
+        assert_eq!(share(Bytes(0), Bytes(5)), "0 %");
         assert_eq!(share(Bytes(21), Bytes(100)), "21 %");
     }
 }

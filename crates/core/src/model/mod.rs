@@ -17,4 +17,6 @@ pub use ids::{
 };
 pub use object::{ObjectId, ObjectIdError};
 pub use path::{PathError, VirtualPath, escape_bytes};
-pub use units::{BLOCK, Bytes, DAY_NS, SizeRule, UnitError, billed, parse_duration_days, parse_size};
+pub use units::{
+    BLOCK, Bytes, COPIES_WANTED, DAY_NS, SizeRule, UnitError, billed, parse_duration_days, parse_size,
+};

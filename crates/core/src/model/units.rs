@@ -11,6 +11,9 @@ pub struct Bytes(pub u64);
 /// Nanoseconds in a day.
 pub const DAY_NS: i64 = 86_400 * 1_000_000_000;
 
+/// Copies that everything should have unless `mincopies` says otherwise: one disk may die (PLACEMENT 1).
+pub const COPIES_WANTED: u16 = 2;
+
 /// The block in which room is billed (PLACEMENT 1).
 pub const BLOCK: u64 = 4096;
 

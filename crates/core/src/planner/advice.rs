@@ -11,7 +11,7 @@ use crate::planner::plan_visit;
 pub struct Advice {
     /// Index of the disk.
     pub disk: u16,
-    /// Billed bytes by which each level would change: `[0]` is data that would get its first copy.
+    /// [`VisitPlan::gain`].
     pub gain: Vec<i64>,
     /// Copies that would be made, in billed levels' order: by copies before the visit.
     pub copies: Vec<Tally>,
@@ -28,16 +28,16 @@ pub fn advise(input: &Input, options: &Options) -> Vec<Advice> {
     let mut all: Vec<Advice> = (0..input.disks.len() as u16)
         .map(|disk| {
             let plan = plan_visit(input, &Options { disk, ..options.clone() });
-            Advice { disk, gain: gain(&plan), copies: copies(input, &plan), fits_nowhere: plan.fits_nowhere }
+            Advice {
+                disk,
+                gain: plan.gain.clone(),
+                copies: copies(input, &plan),
+                fits_nowhere: plan.fits_nowhere,
+            }
         })
         .collect();
     all.sort_by_key(|advice| (Reverse(advice.gain.clone()), advice.disk));
     all
-}
-
-fn gain(plan: &VisitPlan) -> Vec<i64> {
-    let levels = plan.levels_after.iter().zip(&plan.levels_before);
-    levels.map(|(after, before)| after.0 as i64 - before.0 as i64).collect()
 }
 
 fn copies(input: &Input, plan: &VisitPlan) -> Vec<Tally> {

@@ -3,6 +3,9 @@
 use crate::model::Bytes;
 use crate::plan::Row;
 
+/// Days after which the room of a disk that is away no longer counts, unless said otherwise (PLACEMENT 5).
+pub const AWAY_DAYS: u32 = 120;
+
 /// One object, as the planner sees it: 16 bytes, no hash, no path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Object {
@@ -85,7 +88,7 @@ pub struct Input {
 }
 
 /// How to plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Index of the connected disk.
     pub disk: u16,
@@ -93,8 +96,26 @@ pub struct Options {
     pub copies_max: Option<u16>,
     /// At most so many billed bytes are copied (`backup --limit`).
     pub bytes_max: Option<Bytes>,
+    /// Billed bytes left free by copies beyond what the whole set can give to everything of their priority
+    /// (`backup --reserve`): data that grows then finds room without evictions.
+    pub reserve: Bytes,
     /// A disk away for longer gives no future room.
     pub away_days: u32,
     /// Last copies of history objects may make room for first copies of live ones.
     pub allow_history_loss: bool,
+}
+
+impl Input {
+    /// Takes disks away, as if they were lost: what they hold counts no more, and they have no room.
+    pub fn lose(&mut self, lost: &[u16]) {
+        for nexus in &mut self.nexuses {
+            nexus.claimed.retain(|disk| !lost.contains(disk));
+            nexus.standing.retain(|disk| !lost.contains(disk));
+        }
+        for &disk in lost {
+            if let Some(disk) = self.disks.get_mut(usize::from(disk)) {
+                disk.capacity = Bytes(0);
+            }
+        }
+    }
 }

@@ -10,7 +10,8 @@
 //!   what the other disks will take, `choice` picks what fits, `exchange` fills the last gap, and
 //!   `directories` keeps siblings together;
 //! - `rounds` plans on from the outcome until nothing follows from it;
-//! - `steps` writes the result down in execution order; `advice` compares the disks.
+//! - `steps` writes the result down in execution order; `advice` compares the disks, and `outlook` tells
+//!   what a set has and can reach without any visit.
 
 mod advice;
 mod bound;
@@ -20,6 +21,7 @@ mod exchange;
 mod flow;
 mod groups;
 mod input;
+mod outlook;
 mod reach;
 mod relocation;
 mod rounds;
@@ -30,7 +32,8 @@ mod visit;
 
 pub use advice::{Advice, advise};
 pub use bound::reachable_levels;
-pub use input::{Class, Disk, Input, Nexus, Object, Options, State};
+pub use input::{AWAY_DAYS, Class, Disk, Input, Nexus, Object, Options, State};
+pub use outlook::{Outlook, outlook};
 
 use crate::plan::VisitPlan;
 use rounds::Basis;

@@ -29,6 +29,7 @@ pub(super) fn write(basis: &Basis<'_>, choice: &Choice) -> VisitPlan {
     plan.floor = reach.floors();
     let mut levels = reach.levels.clone();
     plan.levels_before = levels.iter().copied().map(Bytes).collect();
+    plan.gain = vec![0; levels.len()];
 
     let mut victims: VecDeque<Row> = choice.victims.iter().copied().collect();
     let mut given_up: VecDeque<Row> = choice.given_up.iter().copied().collect();
@@ -79,10 +80,15 @@ pub(super) fn write(basis: &Basis<'_>, choice: &Choice) -> VisitPlan {
             if victim.state != State::History && held.claims <= shelf.class_cap(victim.class) {
                 let level = &mut levels[usize::from(held.claims) - 1];
                 *level = level.saturating_sub(shelf.bill(victim.blocks));
+                let (less, more) =
+                    (shelf.level_without(held, victim.blocks), shelf.level(held, victim.blocks));
+                rise(&mut plan.gain, less, more, -(shelf.bill(victim.blocks) as i64));
             }
         }
         if held.claims < shelf.class_cap(object.class) {
             levels[usize::from(held.claims)] += bill;
+            let (less, more) = (shelf.level(held, object.blocks), shelf.level_with(held, object.blocks));
+            rise(&mut plan.gain, less, more, bill as i64);
         }
         copied[usize::from(held.claims)].add(content(object));
         plan.push_copy(row, held.claims, gone);
@@ -94,6 +100,11 @@ pub(super) fn write(basis: &Basis<'_>, choice: &Choice) -> VisitPlan {
     count_unplaced(&mut plan, shelf, groups, &copied);
     plan.stale = stale(&plan, shelf, groups);
     plan
+}
+
+/// Adds to all levels above one up to another.
+fn rise(gain: &mut [i64], from: u16, to: u16, bytes: i64) {
+    gain.iter_mut().take(to.into()).skip(from.into()).for_each(|level| *level += bytes);
 }
 
 /// Content of an object in whole blocks.

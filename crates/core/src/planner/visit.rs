@@ -170,10 +170,12 @@ impl<'a> Visit<'a> {
         self.leave_to_others(&rest);
     }
 
-    /// Room that a bucket may use.
+    /// Room that a bucket may use: the reserve is only for what the set can give to everything of a priority.
     pub fn usable(&self, key: Key) -> u64 {
         let room = if key.provisional { self.room.min(self.free_now) } else { self.room };
-        room.max(0) as u64
+        let beyond = key.level >= self.reach.floor(key.priority.0);
+        let kept = if beyond && key.level > 0 { self.shelf.options.reserve.0 } else { 0 };
+        (room.max(0) as u64).saturating_sub(kept)
     }
 
     /// The objects of a bucket by set of disks, sets ascending.

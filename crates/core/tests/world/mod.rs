@@ -190,6 +190,7 @@ pub fn options(disk: usize) -> Options {
         disk: disk as u16,
         copies_max: None,
         bytes_max: None,
+        reserve: Bytes(0),
         away_days: 120,
         allow_history_loss: false,
     }

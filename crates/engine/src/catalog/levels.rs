@@ -6,15 +6,34 @@ use distbackup_core::model::{Bytes, DiskNo};
 
 use super::{CatalogError, Reader, columns};
 
+/// Files, their distinct contents, and the bytes of these.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counted {
+    /// Names.
+    pub files: u64,
+    /// Distinct contents.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Counted {
+    fn add(&mut self, size: u64, first: bool) {
+        self.files += 1;
+        self.objects += u64::from(first);
+        self.bytes += if first { size } else { 0 };
+    }
+}
+
 /// What was counted.
 #[derive(Debug, Clone, Default)]
 pub struct Levels {
-    /// Files and bytes of live objects with exactly so many copies.
-    pub levels: Vec<(u64, u64)>,
+    /// Live objects with exactly so many copies.
+    pub levels: Vec<Counted>,
     /// Files without content.
     pub empty_files: u64,
-    /// Files and bytes of live objects larger than the limit given.
-    pub too_large: (u64, u64),
+    /// Live objects larger than the limit given.
+    pub too_large: Counted,
     /// By disk: objects, bytes, and bytes of live objects that only it holds.
     pub held: HashMap<DiskNo, (u64, u64, u64)>,
 }
@@ -32,7 +51,7 @@ impl Reader<'_> {
     /// Counts live data by number of copies; 16 bytes of memory for each object.
     pub fn count_levels(&self, large: Bytes) -> Result<Levels, CatalogError> {
         let count = || -> rusqlite::Result<Levels> {
-            let mut levels = Levels { levels: vec![(0, 0)], ..Levels::default() };
+            let mut levels = Levels { levels: vec![Counted::default()], ..Levels::default() };
             let highest: i64 =
                 self.connection.query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))?;
             let mut seen = vec![Seen::default(); usize::try_from(highest).unwrap_or(0) + 1];
@@ -73,15 +92,13 @@ impl Reader<'_> {
                 let Some(seen) = slot(&mut seen, object) else { continue };
                 let at = usize::from(seen.copies);
                 if levels.levels.len() <= at {
-                    levels.levels.resize(at + 1, (0, 0));
+                    levels.levels.resize(at + 1, Counted::default());
                 }
                 let first = !seen.live;
                 seen.live = true;
-                levels.levels[at].0 += 1;
-                levels.levels[at].1 += if first { seen.size } else { 0 };
+                levels.levels[at].add(seen.size, first);
                 if seen.size > large.0 {
-                    levels.too_large.0 += 1;
-                    levels.too_large.1 += if first { seen.size } else { 0 };
+                    levels.too_large.add(seen.size, first);
                 }
             }
             for seen in seen.iter().filter(|seen| seen.live && seen.copies == 1) {

@@ -5,9 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use distbackup_core::model::{BLOCK, Bytes, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed};
-use distbackup_core::planner::{Class, Disk, Input, Nexus, Object, State};
+use distbackup_core::model::{BLOCK, Bytes, COPIES_WANTED, DirNo, ObjectNo, SnapshotNo, VirtualPath, billed};
+use distbackup_core::plan::Tally;
+use distbackup_core::planner::{Class, Input, Nexus, Object, State};
 
+use super::scope::Scope;
 use super::sources::PathConfig;
 use super::tree_read::PendingKey;
 use super::{At, CatalogError, Reader, columns};
@@ -20,30 +22,6 @@ pub enum PlanRow {
     Known(ObjectNo),
     /// A pending file, by its place in the tree.
     Pending(PendingKey, SnapshotNo),
-}
-
-/// What to load for the planner.
-#[derive(Debug, Clone, Default)]
-pub struct Scope {
-    /// The disks, in the order of their indices; what others hold does not count.
-    pub disks: Vec<ScopeDisk>,
-    /// Catalog time, nanoseconds since 1970.
-    pub now_ns: i64,
-    /// Evidence older than this does not stand (N3).
-    pub trust_days: u32,
-    /// Pending files follow as rows of their own.
-    pub provisional: bool,
-}
-
-/// A disk, as the planner shall see it.
-#[derive(Debug, Clone)]
-pub struct ScopeDisk {
-    /// Its number; `None` for one that does not exist yet (`whatif add`).
-    pub number: Option<DiskNo>,
-    /// Nothing on it stands (N3).
-    pub doubtful: bool,
-    /// Its room.
-    pub disk: Disk,
 }
 
 /// Rows that were found unreadable in this visit: they keep their copies and get none.
@@ -75,6 +53,23 @@ pub struct Loaded {
     pub input: Input,
     /// Object of each row; rows from `numbers.len()` on are pending files, resolved by [`Reader::plan_row`].
     numbers: Vec<u32>,
+    /// What is missing to whole blocks, for each row: 0 to 4095 bytes.
+    slack: Vec<u16>,
+    /// For each class, the copies that its objects should have at least.
+    copies_min: Vec<u16>,
+}
+
+/// Objects by number of copies, and those that have fewer than they should.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ByState {
+    /// `live[n]`: live objects with exactly `n` copies.
+    pub live: Vec<Tally>,
+    /// `history[n]`: objects that only older snapshots refer to.
+    pub history: Vec<Tally>,
+    /// Pending files: not hashed yet, so without any copy.
+    pub pending: Tally,
+    /// Live objects with fewer copies than `mincopies` asks for.
+    pub below_target: Tally,
 }
 
 /// Until an object's first name was met.
@@ -92,7 +87,7 @@ struct Gathered {
 
 /// Resolves the class of a directory from configured paths, inherited down the tree.
 struct Classes {
-    classes: Vec<Class>,
+    classes: Vec<(Class, u16)>,
     of_directory: HashMap<i64, u16>,
     configured_directories: HashMap<i64, PathConfig>,
     configured_files: HashMap<(i64, Vec<u8>), PathConfig>,
@@ -123,13 +118,12 @@ impl Classes {
                 None => {}
             }
         }
-        let default = Class { priority: 1, copies_max: None };
-        let root_class = classes.intern(derive(default, &root));
+        let root_class = classes.intern(derive(DEFAULT_CLASS, &root));
         classes.of_directory.insert(DirNo::ROOT.0, root_class);
         Ok(classes)
     }
 
-    fn intern(&mut self, class: Class) -> u16 {
+    fn intern(&mut self, class: (Class, u16)) -> u16 {
         let at = self.classes.iter().position(|known| *known == class).unwrap_or_else(|| {
             self.classes.push(class);
             self.classes.len() - 1
@@ -177,37 +171,46 @@ impl Classes {
         }
     }
 
-    fn class(&self, index: u16) -> Class {
-        self.classes.get(usize::from(index)).copied().unwrap_or(Class { priority: 1, copies_max: None })
+    fn class(&self, index: u16) -> (Class, u16) {
+        self.classes.get(usize::from(index)).copied().unwrap_or(DEFAULT_CLASS)
     }
 
-    /// An object with several names takes the highest priority and maxcopies among them (PLACEMENT 1).
+    /// An object with several names takes the highest of everything among them (PLACEMENT 1).
     fn highest(&mut self, one: u16, other: u16) -> u16 {
         if one == other {
             return one;
         }
-        let (a, b) = (self.class(one), self.class(other));
+        let ((a, a_min), (b, b_min)) = (self.class(one), self.class(other));
         let copies_max = match (a.copies_max, b.copies_max) {
             (Some(a), Some(b)) => Some(a.max(b)),
             _ => None,
         };
-        self.intern(Class { priority: a.priority.max(b.priority), copies_max })
+        self.intern((Class { priority: a.priority.max(b.priority), copies_max }, a_min.max(b_min)))
     }
 }
 
-fn derive(inherited: Class, config: &PathConfig) -> Class {
-    Class {
+/// Where nothing is configured.
+const DEFAULT_CLASS: (Class, u16) = (Class { priority: 1, copies_max: None }, COPIES_WANTED);
+
+fn derive((inherited, copies_min): (Class, u16), config: &PathConfig) -> (Class, u16) {
+    let class = Class {
         priority: config.priority.unwrap_or(inherited.priority),
         copies_max: match config.maxcopies {
             Some(number) => u16::try_from(number).ok(),
             None => inherited.copies_max,
         },
-    }
+    };
+    (class, config.mincopies.map_or(copies_min, |number| u16::try_from(number).unwrap_or(u16::MAX)))
 }
 
 /// Content in whole blocks. Larger than 16 TiB does not fit `u32` blocks and no filesystem of ours either.
 fn blocks(size: u64) -> u32 {
     u32::try_from(size.div_ceil(BLOCK)).unwrap_or(u32::MAX)
+}
+
+/// What is missing to whole blocks.
+fn slack_of(size: u64) -> u16 {
+    (size.next_multiple_of(BLOCK) - size) as u16
 }
 
 impl Reader<'_> {
@@ -235,14 +238,14 @@ impl Reader<'_> {
                 next_position += 1;
             }
         }
-        let sizes = self.sizes(gathered.len())?;
+        let (sizes, slack) = self.sizes(gathered.len())?;
         numbers_by_position.resize(gathered.len(), 0u32);
         for (number, object) in gathered.iter().enumerate() {
             numbers_by_position[object.position as usize] = number as u32;
         }
         let (nexuses, nexus_of) = self.gather_nexuses(gathered.len(), scope)?;
         let disks = scope.disks.iter().map(|known| known.disk.clone()).collect();
-        let mut loaded = Loaded { input: Input { nexuses, disks, ..Input::default() }, numbers: Vec::new() };
+        let mut loaded = Loaded { input: Input { nexuses, disks, ..Input::default() }, ..Loaded::default() };
         loaded.input.objects.reserve_exact(numbers_by_position.len());
         for number in numbers_by_position {
             let at = number as usize;
@@ -266,11 +269,12 @@ impl Reader<'_> {
                 state,
             });
             loaded.numbers.push(number);
+            loaded.slack.push(slack[at]);
         }
         if scope.provisional {
             self.load_provisional(&mut classes, &mut loaded, unreadable)?;
         }
-        loaded.input.classes = classes.classes;
+        (loaded.input.classes, loaded.copies_min) = classes.classes.into_iter().unzip();
         Ok(loaded)
     }
 
@@ -324,17 +328,19 @@ impl Reader<'_> {
         Ok((gathered, position))
     }
 
-    /// Blocks of each object by its number; 0 where there is none.
-    fn sizes(&self, count: usize) -> Result<Vec<u32>, CatalogError> {
-        let mut sizes = vec![0u32; count];
-        let read = |sizes: &mut Vec<u32>| -> rusqlite::Result<()> {
+    /// Blocks of each object by its number, 0 where there is none, and what is missing to whole blocks.
+    fn sizes(&self, count: usize) -> Result<(Vec<u32>, Vec<u16>), CatalogError> {
+        let mut sizes = (vec![0u32; count], vec![0u16; count]);
+        let read = |(all, slack): &mut (Vec<u32>, Vec<u16>)| -> rusqlite::Result<()> {
             let mut statement = self.connection.prepare_cached("SELECT id, size FROM object")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if let Ok(at) = usize::try_from(row.get::<_, i64>(0)?)
                     && at < count
                 {
-                    sizes[at] = blocks(columns::unsigned(row, 1)?);
+                    let size = columns::unsigned(row, 1)?;
+                    all[at] = blocks(size);
+                    slack[at] = slack_of(size);
                 }
             }
             Ok(())
@@ -449,6 +455,7 @@ impl Reader<'_> {
                 class,
                 state: State::Provisional,
             });
+            loaded.slack.push(slack_of(size));
         }
         Ok(())
     }
@@ -471,13 +478,56 @@ impl Reader<'_> {
 }
 
 impl Loaded {
-    fn row(&self, row: u32) -> Option<&Object> {
+    /// What a row is.
+    pub fn row(&self, row: u32) -> Option<&Object> {
         self.input.objects.get(row as usize)
     }
 
-    /// Content of a row, in whole blocks.
+    /// Content of a row, in bytes.
     pub fn content(&self, row: u32) -> Bytes {
-        Bytes(self.row(row).map_or(0, |object| u64::from(object.blocks) * BLOCK))
+        let slack = self.slack.get(row as usize).copied().unwrap_or(0);
+        Bytes(self.row(row).map_or(0, |object| u64::from(object.blocks) * BLOCK)) - Bytes(slack.into())
+    }
+
+    /// Objects by number of copies.
+    pub fn by_state(&self) -> ByState {
+        let mut found = ByState::default();
+        let claims: Vec<u16> = self.input.nexuses.iter().map(|nexus| nexus.claimed.len() as u16).collect();
+        for (row, object) in (0..).zip(&self.input.objects) {
+            let copies = claims.get(object.nexus as usize).copied().unwrap_or(0);
+            let levels = match object.state {
+                State::Live | State::LiveUnreadable => &mut found.live,
+                State::History => &mut found.history,
+                State::Provisional => {
+                    found.pending.add(self.content(row));
+                    continue;
+                }
+                State::Dead => continue,
+            };
+            if levels.len() <= usize::from(copies) {
+                levels.resize(usize::from(copies) + 1, Tally::default());
+            }
+            levels[usize::from(copies)].add(self.content(row));
+            let wanted = self.copies_min.get(usize::from(object.class)).copied().unwrap_or(0);
+            if object.state != State::History && copies < wanted {
+                found.below_target.add(self.content(row));
+            }
+        }
+        found
+    }
+
+    /// Disks that claim a row.
+    pub fn claims(&self, row: u32) -> u16 {
+        let nexus = self.row(row).and_then(|object| self.input.nexuses.get(object.nexus as usize));
+        nexus.map_or(0, |nexus| nexus.claimed.len() as u16)
+    }
+
+    /// `D`: billed bytes of all live objects and pending files, in blocks.
+    pub fn live_billed(&self) -> Bytes {
+        let live = self.input.objects.iter().filter(|object| {
+            matches!(object.state, State::Live | State::LiveUnreadable | State::Provisional)
+        });
+        live.map(|object| Bytes((u64::from(object.blocks) + 1) * BLOCK)).sum()
     }
 
     /// Copies of a row beyond which there is excess.

@@ -8,7 +8,6 @@ pub mod disks;
 mod error;
 mod filesystems;
 mod mapping;
-pub mod planning;
 mod problems;
 pub mod recover;
 pub mod restore;

@@ -1,7 +1,13 @@
 //! Questions answered as typed values, from the catalog alone.
 
 mod find;
+mod pace;
+mod planned;
+mod prospect;
 mod status;
 
 pub use find::{Holder, Listing, holders, list};
+pub use pace::{Pace, pace, visit_record};
+pub use planned::{ByCopies, PlannedVisit};
+pub use prospect::{Loss, Prospect, Shortage, Visitable};
 pub use status::{DiskStatus, Level, Status, status};

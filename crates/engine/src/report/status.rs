@@ -1,14 +1,18 @@
 //! Status: how safe the set is, by number of copies and by disk.
 
-use distbackup_core::model::{Bytes, DiskNo};
+use distbackup_core::model::{Bytes, COPIES_WANTED, DiskNo};
+use distbackup_core::plan::Tally;
 
-use crate::catalog::{CatalogError, DiskRow, Reader, SnapshotRow};
+use super::Prospect;
+use crate::catalog::{CatalogError, Counted, DiskRow, Reader, SnapshotRow};
 
 /// Live data with one number of copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Level {
     /// Files (names) of the current tree.
     pub files: u64,
+    /// Their distinct contents.
+    pub objects: u64,
     /// Their distinct contents, in bytes.
     pub bytes: Bytes,
 }
@@ -41,6 +45,8 @@ pub struct Status {
     pub snapshot: Option<SnapshotRow>,
     /// Live objects that are larger than every disk (D18).
     pub too_large: Level,
+    /// Live objects and pending files with fewer copies than `mincopies` asks for, 2 unless set.
+    pub below_target: Tally,
 }
 
 impl Status {
@@ -48,9 +54,14 @@ impl Status {
     pub fn total(&self) -> Level {
         self.levels.iter().chain([&self.pending]).fold(Level::default(), |sum, level| Level {
             files: sum.files + level.files,
+            objects: sum.objects + level.objects,
             bytes: sum.bytes + level.bytes,
         })
     }
+}
+
+fn level(counted: &Counted) -> Level {
+    Level { files: counted.files, objects: counted.objects, bytes: Bytes(counted.bytes) }
 }
 
 /// Answers how safe the set is. Reads the tables once each, in their order.
@@ -59,20 +70,35 @@ pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
     let largest = rows.iter().map(|row| row.capacity.0.min(row.file_max.0)).max().unwrap_or(0);
     let counted = reader.count_levels(Bytes(largest))?;
     let mut status = Status {
-        levels: counted.levels.iter().map(|&(files, bytes)| Level { files, bytes: Bytes(bytes) }).collect(),
+        levels: counted.levels.iter().map(level).collect(),
         empty_files: counted.empty_files,
         snapshot: reader.newest_snapshot()?,
         ..Status::default()
     };
     if !rows.is_empty() {
-        status.too_large = Level { files: counted.too_large.0, bytes: Bytes(counted.too_large.1) };
+        status.too_large = level(&counted.too_large);
     }
     let (files, bytes) = reader.pending_total(true)?;
-    status.pending = Level { files, bytes: Bytes(bytes) };
+    status.pending = Level { files, objects: files, bytes: Bytes(bytes) };
+    status.below_target = below_target(reader, &status)?;
     for row in rows {
         let held = |disk: DiskNo| counted.held.get(&disk).copied().unwrap_or_default();
         let (objects, bytes, alone) = held(row.disk);
         status.disks.push(DiskStatus { row, objects, bytes: Bytes(bytes), alone: Bytes(alone) });
     }
     Ok(status)
+}
+
+/// Where no path has a target of its own the levels tell; otherwise every object has to be looked at.
+fn below_target(reader: &Reader<'_>, status: &Status) -> Result<Tally, CatalogError> {
+    let mut below = Tally { objects: status.pending.files, bytes: status.pending.bytes };
+    if reader.path_configs()?.iter().any(|(_, config)| config.mincopies.is_some()) {
+        // Time only matters for what may be deleted.
+        below.merge(Prospect::load(reader, 0, &[])?.by_state().below_target);
+        return Ok(below);
+    }
+    for level in status.levels.iter().take(usize::from(COPIES_WANTED)) {
+        below.merge(Tally { objects: level.objects, bytes: level.bytes });
+    }
+    Ok(below)
 }

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 
 use distbackup_core::model::ObjectId;
-use distbackup_core::plan::{PlannedCopy, VisitPlan};
+use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
 
 use super::ledger::Ledger;
 use super::remove::{Why, remove};
@@ -55,9 +55,12 @@ pub fn execute(
     visit.begin_writing()?;
     outcome.cleaned.merge(remove(visit, loaded, ledger, &plan.clean, Why::Dead)?);
     outcome.evicted.merge(remove(visit, loaded, ledger, &plan.excess, Why::Excess)?);
-    let total = visit.figures(loaded, plan).copies.total();
+    let mut total = Tally::default();
+    plan.copies().for_each(|copy| total.add(loaded.content(copy.object)));
     visit.observer.event(Event::Begin { phase: Phase::Copy, files: total.objects, bytes: total.bytes });
+    let began = std::time::Instant::now();
     let copied = copy_all(visit, options, loaded, plan, ledger, outcome, &mut failed);
+    outcome.copying += began.elapsed();
     visit.observer.event(Event::End);
     copied.map(|()| failed)
 }

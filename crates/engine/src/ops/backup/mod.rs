@@ -18,13 +18,13 @@ use distbackup_core::model::{Bytes, DiskNo, ObjectNo, RunNo};
 use distbackup_core::plan::{Tally, VisitPlan};
 use distbackup_core::planner;
 
-use super::planning::{self, AWAY_DAYS};
 use super::shelf;
 use super::{OpError, Problems};
 use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Reader, Unreadable};
 use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
+use crate::report::{ByCopies, PlannedVisit};
 use ledger::Ledger;
 pub use reconcile::Reconciled;
 
@@ -37,6 +37,8 @@ pub struct BackupOptions {
     pub limit: Option<Bytes>,
     /// Make no copies beyond this number; nothing is deleted for it.
     pub copies_max: Option<u16>,
+    /// Percent of the disk that copies beyond what the whole set can give to everything leave free.
+    pub reserve_percent: u8,
     /// Plan only; the catalog given is a private copy.
     pub dry_run: bool,
     /// Files that are written at the same time; 1 for a rotating disk.
@@ -45,27 +47,6 @@ pub struct BackupOptions {
 
 /// Plans in one visit, at most: each next one serves what found no room because copies had failed (I6).
 const ROUNDS_MAX: usize = 4;
-
-/// Copies by the number that there were before.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ByCopies(pub Vec<Tally>);
-
-impl ByCopies {
-    fn add(&mut self, copies_before: u16, bytes: Bytes) {
-        let at = usize::from(copies_before);
-        if self.0.len() <= at {
-            self.0.resize(at + 1, Tally::default());
-        }
-        self.0[at].add(bytes);
-    }
-
-    /// All of them.
-    pub fn total(&self) -> Tally {
-        let mut total = Tally::default();
-        self.0.iter().for_each(|tally| total.merge(*tally));
-        total
-    }
-}
 
 /// What a visit did.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +61,8 @@ pub struct VisitOutcome {
     pub copied: ByCopies,
     /// Their billed bytes.
     pub written: Bytes,
+    /// Time that the copying took, making it durable included.
+    pub copying: std::time::Duration,
     /// Dead objects removed.
     pub cleaned: Tally,
     /// Redundant copies removed to make room, or in excess.
@@ -100,21 +83,6 @@ pub struct VisitOutcome {
     pub unnamed_filesystem: bool,
     /// Room left for objects.
     pub room_left: Bytes,
-}
-
-/// What a plan says, in figures.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PlannedVisit {
-    /// Copies to make, by the number before.
-    pub copies: ByCopies,
-    /// Dead objects to remove.
-    pub clean: Tally,
-    /// Redundant copies to remove.
-    pub evict: Tally,
-    /// What finds no room here, by the number of copies that it has.
-    pub unplaced: ByCopies,
-    /// What no disk of the set can hold (D18).
-    pub fits_nowhere: Tally,
 }
 
 impl VisitOutcome {
@@ -196,7 +164,7 @@ impl Visit<'_> {
         for round in 1..=ROUNDS_MAX {
             let (loaded, plan, ledger) = self.plan(options, outcome, &unreadable)?;
             if round == 1 {
-                outcome.planned = self.figures(&loaded, &plan);
+                outcome.planned = PlannedVisit::new(&loaded, &plan);
             }
             outcome.room_left = plan.room_after;
             if options.dry_run {
@@ -297,7 +265,7 @@ impl Visit<'_> {
         unreadable: &Unreadable,
     ) -> Result<(Loaded, VisitPlan, Ledger), OpError> {
         let reader = self.catalog.read();
-        let scope = planning::scope(&reader, self.time, Some(&self.row), options.take_pending)?;
+        let scope = reader.scope(self.time, Some(&self.row), options.take_pending)?;
         let disk = scope.disks.iter().position(|known| known.number == Some(self.row.disk));
         let disk = disk.unwrap_or(0) as u16;
         let loaded = reader.load_plan(&scope, unreadable)?;
@@ -308,7 +276,8 @@ impl Visit<'_> {
                 disk,
                 copies_max: options.copies_max,
                 bytes_max: options.limit.map(|limit| limit - outcome.written),
-                away_days: AWAY_DAYS,
+                reserve: Bytes(self.row.capacity.0 / 100 * u64::from(options.reserve_percent)),
+                away_days: planner::AWAY_DAYS,
                 allow_history_loss: false,
             },
         );
@@ -317,19 +286,6 @@ impl Visit<'_> {
             plan.excess.clear();
         }
         Ok((loaded, plan, ledger))
-    }
-
-    /// The plan in figures, by billed bytes less the block for metadata: what a user thinks of as size.
-    fn figures(&self, loaded: &Loaded, plan: &VisitPlan) -> PlannedVisit {
-        let bytes = |row: u32| loaded.content(row);
-        let mut figures = PlannedVisit { fits_nowhere: plan.fits_nowhere, ..PlannedVisit::default() };
-        for copy in plan.copies() {
-            figures.copies.add(copy.copies_before, bytes(copy.object));
-        }
-        plan.clean.iter().for_each(|&row| figures.clean.add(bytes(row)));
-        plan.excess.iter().chain(plan.victims()).for_each(|&row| figures.evict.add(bytes(row)));
-        figures.unplaced = ByCopies(plan.unplaced_by_copies.clone());
-        figures
     }
 
     /// All disks by number, this one as it is now.
