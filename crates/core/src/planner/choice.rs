@@ -28,6 +28,7 @@ impl Visit<'_> {
         let total = u128::from(room) + self.elsewhere.iter().map(|&room| u128::from(room)).sum::<u128>();
         let largest = rocks.first().map_or(0, |&row| self.shelf.bill_row(row));
         let ample = u128::from(wanted) * 21 / 20 + u128::from(largest) * self.elsewhere.len() as u128;
+        let (sand, grout) = if total < ample { self.hold_back(sand) } else { (sand, Vec::new()) };
         let order: Vec<Row> = if total < u128::from(wanted) {
             // Not everything can have a copy: as many files as possible.
             sand.into_iter().chain(rocks.into_iter().rev()).collect()
@@ -41,10 +42,28 @@ impl Visit<'_> {
         };
         let (mut taken, mut rest) = self.fill(order, room);
         let used: u64 = taken.iter().map(|&row| self.shelf.bill_row(row)).sum();
-        exchange(self.shelf, &mut taken, &mut rest, room - used);
+        let left = exchange(self.shelf, &mut taken, &mut rest, room - used);
+        let (filling, grout) = self.fill(grout, left);
+        let used: u64 = filling.iter().map(|&row| self.shelf.bill_row(row)).sum();
+        taken.extend(filling);
+        rest.extend(grout);
+        exchange(self.shelf, &mut taken, &mut rest, left - used);
         taken.sort_unstable();
         self.take_all(&taken);
         self.class_of_rest(rest)
+    }
+
+    /// Splits off small objects at the end of the order, a hundredth of the disk, to go last: where room is short, the
+    /// last disk would have only rocks left otherwise, and nothing to fill the gaps between them.
+    fn hold_back(&self, mut sand: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
+        let mut left = self.shelf.capacity(self.shelf.here) / 100;
+        let mut at = sand.len();
+        while at > 0 && self.shelf.bill_row(sand[at - 1]) <= left {
+            at -= 1;
+            left -= self.shelf.bill_row(sand[at]);
+        }
+        let grout = sand.split_off(at);
+        (sand, grout)
     }
 
     /// Dry run: puts rocks, largest first, on the other disks; returns those without place, and the others.
