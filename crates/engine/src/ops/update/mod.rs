@@ -16,10 +16,11 @@ mod walk;
 use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
 use distbackup_core::plan::Tally;
 
+use super::guard::{self, Held, Moment};
 use super::mapping::Mapping;
 use super::problems::SharedProblems;
 use super::{OpError, Problems};
-use crate::catalog::{Catalog, CatalogTime};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ops::filesystems::Filesystems;
 use crate::progress::{Event, Observer, Phase};
@@ -27,7 +28,8 @@ use crate::progress::{Event, Observer, Phase};
 /// How to update.
 #[derive(Debug, Clone, Default)]
 pub struct UpdateOptions {
-    /// The user has confirmed what looked like an accident: an empty or moved source (S1, S2), a leap of the clock.
+    /// The user has confirmed what looked like an accident: an empty or moved source (S1, S2), a leap of the clock, a
+    /// mass change (S3).
     pub accept: bool,
     /// Only scan: leave new content pending, for a backup that hashes while it copies.
     pub scan_only: bool,
@@ -69,6 +71,8 @@ pub struct UpdateOutcome {
     pub kept: Vec<Kept>,
     /// Files that could not be read.
     pub problems: Problems,
+    /// So much has left the tree since it was last accepted that no visit removes anything for it (S3).
+    pub held: Option<Held>,
     /// Entries of history that expired.
     pub expired: u64,
     /// The clock has leapt: nothing expires because of it yet.
@@ -112,17 +116,10 @@ pub fn update(
     if !options.scan_only {
         capture::hash_pending(catalog, &mapping, &filesystems, &problems, observer, &mut outcome)?;
     }
-    outcome.expired = expire(catalog, time)?;
+    let moment = Moment::Update { accept: options.accept };
+    (outcome.held, outcome.expired) = guard::settle(catalog, time, moment)?;
     let (files, bytes) = catalog.read().pending_total(false)?;
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
     Ok(outcome)
-}
-
-/// Lets history go whose time has passed (DESIGN 7.1).
-fn expire(catalog: &mut Catalog, time: CatalogTime) -> Result<u64, OpError> {
-    if catalog.read().expired_up_to(time)?.is_none() {
-        return Ok(0);
-    }
-    Ok(catalog.write("expire history", |writer| writer.expire_history(time))?)
 }
