@@ -20,7 +20,7 @@ use distbackup_core::planner;
 
 use super::shelf;
 use super::{OpError, Problems};
-use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Reader, Unreadable};
+use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Pending, Reader, Unreadable};
 use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
@@ -178,7 +178,7 @@ impl Visit<'_> {
             }
             failed.unreadable.into_iter().for_each(|row| unreadable.add(row));
         }
-        let (files, bytes) = self.catalog.read().pending_total(true)?;
+        let (files, bytes) = self.catalog.read().pending_total(Pending::Unknown)?;
         outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
         Ok(())
     }

@@ -19,7 +19,7 @@ use distbackup_core::plan::Tally;
 use super::mapping::Mapping;
 use super::problems::SharedProblems;
 use super::{OpError, Problems};
-use crate::catalog::{Catalog, CatalogTime};
+use crate::catalog::{Catalog, CatalogTime, Pending};
 use crate::clock::Clock;
 use crate::ops::filesystems::Filesystems;
 use crate::progress::{Event, Observer, Phase};
@@ -29,7 +29,8 @@ use crate::progress::{Event, Observer, Phase};
 pub struct UpdateOptions {
     /// The user has confirmed what looked like an accident: an empty or moved source (S1, S2), a leap of the clock.
     pub accept: bool,
-    /// Only scan: leave new content pending, for a backup that hashes while it copies.
+    /// Leave new content pending, for a backup that hashes while it copies. What is only presumed to be
+    /// unchanged is read all the same.
     pub scan_only: bool,
 }
 
@@ -109,11 +110,12 @@ pub fn update(
         walk::scan(catalog, time, run, &mapping, &filesystems, &problems, options, observer, &mut outcome);
     observer.event(Event::End);
     scanned?;
-    if !options.scan_only {
-        capture::hash_pending(catalog, &mapping, &filesystems, &problems, observer, &mut outcome)?;
-    }
+    // A backup that hashes while it copies takes what is new. What only may have changed has copies already
+    // and would never be copied, so it is read here in any case.
+    let which = if options.scan_only { Pending::Presumed } else { Pending::All };
+    capture::hash_pending(catalog, which, &mapping, &filesystems, &problems, observer, &mut outcome)?;
     outcome.expired = expire(catalog, time)?;
-    let (files, bytes) = catalog.read().pending_total(false)?;
+    let (files, bytes) = catalog.read().pending_total(Pending::All)?;
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
     Ok(outcome)
