@@ -131,17 +131,24 @@ fn s5_another_size_is_a_change_although_the_mtime_is_the_same() {
 }
 
 #[test]
-fn a_changed_ctime_alone_means_read_again_and_the_object_stays_live_meanwhile() {
-    let mut set = Set::new();
-    let file = set.write("a", "content");
-    set.update();
-    let object = set.object_of("a");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let scanned = set.update_with(UpdateOptions { scan_only: true, ..UpdateOptions::default() });
-    assert_eq!(scanned.pending.objects, 1);
-    assert_eq!(set.object_of("a"), object, "presumed until it is read");
-    assert_eq!(set.update().hashed.objects, 1);
-    assert_eq!(set.object_of("a"), object);
+fn a_changed_ctime_alone_means_read_again_whoever_hashes_what_is_new() {
+    for scan_only in [false, true] {
+        let mut set = Set::new();
+        let (touched, rewritten) = (set.write("touched", "content"), set.write("rewritten", "before"));
+        let time = fs::metadata(&rewritten).unwrap().modified().unwrap();
+        set.update();
+        let objects = [set.object_of("touched"), set.object_of("rewritten")];
+        fs::set_permissions(&touched, fs::Permissions::from_mode(0o600)).unwrap();
+        // Another content under the old size and mtime.
+        fs::write(&rewritten, "after!").unwrap();
+        fs::File::options().write(true).open(&rewritten).unwrap().set_modified(time).unwrap();
+
+        let outcome = set.update_with(UpdateOptions { scan_only, ..UpdateOptions::default() });
+
+        assert_eq!((outcome.hashed.objects, outcome.pending.objects), (2, 0));
+        assert_eq!(set.object_of("touched"), objects[0]);
+        assert_ne!(set.object_of("rewritten"), objects[1]);
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub use settings::Retention;
 pub use snapshots::{At, SnapshotRow};
 pub use sources::{PathConfig, SourceRow};
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
-pub use tree_read::{Entries, EntryRow, PendingKey, PendingRow};
+pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
 pub use verify::VerifyProgress;
 
 /// Marks the file as a catalog of distbackup 2: "dsb2".

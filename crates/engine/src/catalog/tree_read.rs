@@ -111,6 +111,27 @@ impl EntryCursor<'_> {
     }
 }
 
+/// Which pending files are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// All of them.
+    All,
+    /// Those whose content nobody even presumes.
+    Unknown,
+    /// Those whose content is presumed to be what it was, until it has been read.
+    Presumed,
+}
+
+impl Pending {
+    fn condition(self) -> &'static str {
+        match self {
+            Pending::All => "pending = 1 AND died IS NULL",
+            Pending::Unknown => "pending = 1 AND died IS NULL AND object IS NULL",
+            Pending::Presumed => "pending = 1 AND died IS NULL AND object IS NOT NULL",
+        }
+    }
+}
+
 /// Where the walk over pending files stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingKey {
@@ -269,16 +290,19 @@ impl<'c> Reader<'c> {
     /// The next `limit` pending files after `after`, in tree order.
     pub fn pending_after(
         &self,
+        which: Pending,
         after: Option<&PendingKey>,
         limit: u32,
     ) -> Result<Vec<PendingRow>, CatalogError> {
-        const SQL: &str = "
-            SELECT directory, name, born, size, mtime_ns, ctime_ns, filesystem, inode, object, link
-              FROM entry INDEXED BY entry_pending
-             WHERE pending = 1 AND died IS NULL AND (directory, name) > (?1, ?2)
-             ORDER BY directory, name LIMIT ?3";
+        let sql = format!(
+            "SELECT directory, name, born, size, mtime_ns, ctime_ns, filesystem, inode, object, link
+               FROM entry INDEXED BY entry_pending
+              WHERE {} AND (directory, name) > (?1, ?2)
+              ORDER BY directory, name LIMIT ?3",
+            which.condition()
+        );
         let read = || {
-            let mut statement = self.connection.prepare_cached(SQL)?;
+            let mut statement = self.connection.prepare_cached(&sql)?;
             let (directory, name) = after.map_or((i64::MIN, &[][..]), |key| (key.directory.0, &key.name[..]));
             let rows = statement.query_map((directory, name, limit), |row| {
                 Ok(PendingRow {
@@ -300,12 +324,11 @@ impl<'c> Reader<'c> {
         read().map_err(|source| CatalogError::sql("list pending files", source))
     }
 
-    /// Number and bytes of pending files; with `unknown_only` those whose content nobody even presumes.
-    pub fn pending_total(&self, unknown_only: bool) -> Result<(u64, u64), CatalogError> {
+    /// Number and bytes of pending files.
+    pub fn pending_total(&self, which: Pending) -> Result<(u64, u64), CatalogError> {
         let sql = format!(
-            "SELECT count(*), coalesce(sum(size), 0) FROM entry INDEXED BY entry_pending
-              WHERE pending = 1 AND died IS NULL {}",
-            if unknown_only { "AND object IS NULL" } else { "" }
+            "SELECT count(*), coalesce(sum(size), 0) FROM entry INDEXED BY entry_pending WHERE {}",
+            which.condition()
         );
         self.connection
             .prepare_cached(&sql)

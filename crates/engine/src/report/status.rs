@@ -4,7 +4,7 @@ use distbackup_core::model::{Bytes, COPIES_WANTED, DiskNo};
 use distbackup_core::plan::Tally;
 
 use super::Prospect;
-use crate::catalog::{CatalogError, Counted, DiskRow, Reader, SnapshotRow};
+use crate::catalog::{CatalogError, Counted, DiskRow, Pending, Reader, SnapshotRow};
 
 /// Live data with one number of copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
     if !rows.is_empty() {
         status.too_large = level(&counted.too_large);
     }
-    let (files, bytes) = reader.pending_total(true)?;
+    let (files, bytes) = reader.pending_total(Pending::Unknown)?;
     status.pending = Level { files, objects: files, bytes: Bytes(bytes) };
     status.below_target = below_target(reader, &status)?;
     for row in rows {

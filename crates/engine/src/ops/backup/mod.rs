@@ -22,7 +22,7 @@ use distbackup_core::planner;
 use super::guard::{self, Held, Moment};
 use super::shelf;
 use super::{OpError, Problems};
-use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Reader, Unreadable};
+use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Pending, Reader, Unreadable};
 use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
@@ -208,7 +208,7 @@ impl Visit<'_> {
             }
             failed.unreadable.into_iter().for_each(|row| unreadable.add(row));
         }
-        let (files, bytes) = self.catalog.read().pending_total(true)?;
+        let (files, bytes) = self.catalog.read().pending_total(Pending::Unknown)?;
         outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
         Ok(())
     }

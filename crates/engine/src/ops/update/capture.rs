@@ -13,7 +13,7 @@ use distbackup_core::model::{Bytes, VirtualPath};
 
 use super::UpdateOutcome;
 use super::walk::RealPaths;
-use crate::catalog::{Captured, Catalog, PendingKey, PendingRow};
+use crate::catalog::{Captured, Catalog, Pending, PendingKey, PendingRow};
 use crate::hash::{ATTEMPTS, HashError, Hashed, SourceFile, read_stable};
 use crate::metadata;
 use crate::ops::OpError;
@@ -37,16 +37,17 @@ struct Job {
     vpath: VirtualPath,
 }
 
-/// Reads and hashes all pending files.
+/// Reads and hashes pending files.
 pub fn hash_pending(
     catalog: &mut Catalog,
+    which: Pending,
     mapping: &Mapping,
     filesystems: &Filesystems,
     problems: &SharedProblems<'_>,
     observer: &dyn Observer,
     outcome: &mut UpdateOutcome,
 ) -> Result<(), OpError> {
-    let (files, bytes) = catalog.read().pending_total(false)?;
+    let (files, bytes) = catalog.read().pending_total(which)?;
     if files == 0 {
         return Ok(());
     }
@@ -60,7 +61,7 @@ pub fn hash_pending(
             scope.spawn(move || work(&todo, &results, filesystems, accounts, problems, observer));
         }
         drop((todo, results));
-        feed_and_record(catalog, mapping, problems, observer, jobs, &done, outcome)
+        feed_and_record(catalog, which, mapping, problems, observer, jobs, &done, outcome)
     });
     observer.event(Event::End);
     outcome.interrupted = observer.stop_requested();
@@ -73,8 +74,10 @@ fn threads() -> usize {
 }
 
 /// Hands out pending rows and records results, until there are neither.
+#[allow(clippy::too_many_arguments)]
 fn feed_and_record(
     catalog: &mut Catalog,
+    which: Pending,
     mapping: &Mapping,
     problems: &SharedProblems<'_>,
     observer: &dyn Observer,
@@ -100,7 +103,7 @@ fn feed_and_record(
                 held = queue.next();
             }
             if held.is_none() {
-                let rows = catalog.read().pending_after(after.as_ref(), FETCH)?;
+                let rows = catalog.read().pending_after(which, after.as_ref(), FETCH)?;
                 after = rows.last().map(|row| row.key.clone());
                 if rows.is_empty() {
                     jobs = None;

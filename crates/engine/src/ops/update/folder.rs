@@ -176,12 +176,13 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
             }
             match opened.folder.stat(name) {
+                // What stands in the way of a mapping farther below is hidden by it, too (S13).
+                Ok(stat) if below.is_some() && stat.kind.to_kind() != Some(Kind::Directory) => {}
                 Ok(stat) => {
                     if stat.kind.to_kind() == Some(Kind::File) {
                         files += 1;
                         bytes += stat.size;
                     }
-                    let below = below.filter(|_| stat.kind.to_kind() == Some(Kind::Directory));
                     on_the_way.extend(below.map(|_| name.to_vec()));
                     self.entry(&opened, job.node, name, &stat, known, below)?;
                 }

@@ -20,7 +20,7 @@ use super::guard::{self, Held, Moment};
 use super::mapping::Mapping;
 use super::problems::SharedProblems;
 use super::{OpError, Problems};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Pending};
 use crate::clock::Clock;
 use crate::ops::filesystems::Filesystems;
 use crate::progress::{Event, Observer, Phase};
@@ -31,7 +31,8 @@ pub struct UpdateOptions {
     /// The user has confirmed what looked like an accident: an empty or moved source (S1, S2), a leap of the clock, a
     /// mass change (S3).
     pub accept: bool,
-    /// Only scan: leave new content pending, for a backup that hashes while it copies.
+    /// Leave new content pending, for a backup that hashes while it copies. What is only presumed to be
+    /// unchanged is read all the same.
     pub scan_only: bool,
 }
 
@@ -113,12 +114,13 @@ pub fn update(
         walk::scan(catalog, time, run, &mapping, &filesystems, &problems, options, observer, &mut outcome);
     observer.event(Event::End);
     scanned?;
-    if !options.scan_only {
-        capture::hash_pending(catalog, &mapping, &filesystems, &problems, observer, &mut outcome)?;
-    }
+    // A backup that hashes while it copies takes what is new. What only may have changed has copies already
+    // and would never be copied, so it is read here in any case.
+    let which = if options.scan_only { Pending::Presumed } else { Pending::All };
+    capture::hash_pending(catalog, which, &mapping, &filesystems, &problems, observer, &mut outcome)?;
     let moment = Moment::Update { accept: options.accept };
     (outcome.held, outcome.expired) = guard::settle(catalog, time, moment)?;
-    let (files, bytes) = catalog.read().pending_total(false)?;
+    let (files, bytes) = catalog.read().pending_total(Pending::All)?;
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
     Ok(outcome)
