@@ -2,8 +2,12 @@
 
 use crate::plan::Tally;
 
-/// Fewer files never trip the brake, whatever their share.
+/// Fewer files never trip the brake by their number.
 const FILES_MIN: u64 = 100;
+/// Of fewer files than this, only so many bytes trip it by their size: whoever edits a file or two of a small set has
+/// had no accident.
+const FEW: u64 = 10;
+const BYTES_MIN: u64 = 1_000_000_000;
 
 /// What has gone of a whole: of a tree since it was last accepted, or of a disk's live copies by a plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,7 +21,8 @@ pub struct Gone {
 impl Gone {
     /// Whether more than a quarter of a tree's files, a hundred at least, or of its bytes was retired or changed.
     pub fn is_massive(&self) -> bool {
-        self.is_massive_in_number() || quarter(self.gone.bytes.0, self.of.bytes.0)
+        let noticeable = self.gone.objects >= FEW || self.gone.bytes.0 >= BYTES_MIN;
+        self.is_massive_in_number() || noticeable && quarter(self.gone.bytes.0, self.of.bytes.0)
     }
 
     /// Whether more than a quarter in number, a hundred at least, goes: for copies on a disk, where a single large one
@@ -45,9 +50,16 @@ mod tests {
     fn s3_more_than_a_quarter_of_the_files_or_of_the_bytes_is_too_much_at_once() {
         assert!(!gone(250, 250_000).is_massive());
         assert!(gone(251, 0).is_massive());
-        assert!(gone(1, 250_001).is_massive());
-        assert!(!gone(1, 250_001).is_massive_in_number());
+        assert!(gone(10, 250_001).is_massive());
+        assert!(!gone(10, 250_001).is_massive_in_number());
         assert!(!Gone::default().is_massive());
+    }
+
+    #[test]
+    fn editing_a_file_of_a_small_set_is_no_accident_but_losing_one_of_a_gigabyte_may_be() {
+        assert!(!gone(9, 1_000_000).is_massive());
+        let tally = |objects, bytes| Tally { objects, bytes: Bytes(bytes) };
+        assert!(Gone { gone: tally(1, 1_000_000_000), of: tally(2, 2_000_000_000) }.is_massive());
     }
 
     #[test]
