@@ -34,6 +34,20 @@ impl Problems {
         }
     }
 
+    /// Counts one whose path takes time to look up: that is only done for those that are kept.
+    pub fn try_add<E>(
+        &mut self,
+        path: impl FnOnce() -> Result<Vec<u8>, E>,
+        reason: impl Into<String>,
+    ) -> Result<(), E> {
+        if self.first.len() < Self::KEPT {
+            self.add(&path()?, reason);
+        } else {
+            self.count += 1;
+        }
+        Ok(())
+    }
+
     /// Whether there was none.
     pub fn is_empty(&self) -> bool {
         self.count == 0

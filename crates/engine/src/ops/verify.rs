@@ -173,7 +173,7 @@ fn folder(
     let mut held = reader.held_in_folder(row.disk, prefix)?.into_iter().peekable();
     let mut findings = Vec::new();
     let missing = |held: HeldObject, outcome: &mut VerifyOutcome| -> Result<Finding, OpError> {
-        outcome.missing.add(&name_of(&reader, held.object)?, "it is not on the disk");
+        outcome.missing.try_add(|| name_of(&reader, held.object), "it is not on the disk")?;
         Ok(Finding::Missing(held))
     };
     for listed in disk.list_folder(prefix).map_err(OpError::disk(&row.name))? {

@@ -209,14 +209,13 @@ fn settle(
     for finding in findings {
         records.push(match finding {
             Finding::Missing(held) => {
-                found
-                    .missing
-                    .add(&name_of(&visit.catalog.read(), held.object)?, "it is not on the disk any more");
+                let name = || name_of(&visit.catalog.read(), held.object);
+                found.missing.try_add(name, "it is not on the disk any more")?;
                 Record::StrikeOut(held)
             }
             Finding::WrongSize(held, size) => {
                 let why = format!("it has {size} on the disk instead of {}", held.size);
-                found.wrong_size.add(&name_of(&visit.catalog.read(), held.object)?, why);
+                found.wrong_size.try_add(|| name_of(&visit.catalog.read(), held.object), why)?;
                 Record::WrongSize(held, size)
             }
             Finding::OrphanGone(id) => Record::Forget(id),
