@@ -66,7 +66,7 @@ fn work(
         limit: args.limit.as_deref().map(parse_size).transpose()?,
         copies_max: args.maxcopies,
         reserve_percent: args.reserve,
-        dry_run: context.global.dry_run || args.simulate,
+        dry_run: context.global.dry_run,
         streams: 2,
     };
     let wanted: Vec<Option<&str>> = if args.disks.is_empty() {
