@@ -189,9 +189,9 @@ fn c3_a_damaged_page_never_reaches_the_disk_and_never_ends_in_anything_but_a_cle
     let file = world.dsb.catalog().join("distbackup.sqlite");
     let (good, on_disk) = (fs::read(&file).unwrap(), copy_of(&red, &world.place("red as it was")));
     let mut noticed = 0;
-    // The kind of every page, and a byte in the middle of some.
-    let kinds = (0..good.len()).step_by(4096).map(|page| page.max(100));
-    for at in kinds.chain((2000..good.len()).step_by(3 * 4096)) {
+    // The kind of every second page, and a byte in the middle of some: each visit waits for the real disk.
+    let kinds = (0..good.len()).step_by(2 * 4096).map(|page| page.max(100));
+    for at in kinds.chain((2000..good.len()).step_by(5 * 4096)) {
         let structure = at % 4096 <= 100;
         let mut damaged = good.clone();
         damaged[at] ^= 0xff;
