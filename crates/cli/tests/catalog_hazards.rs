@@ -82,8 +82,11 @@ fn c1_a_catalog_from_an_older_disk_loses_nothing_of_the_newer_one() {
 fn c1_after_a_recovery_from_an_older_disk_the_newer_catalog_can_still_be_taken() {
     let world = red_is_older_than_blue();
     let lost = only_the_disks_are_left(&world);
-    world.dsb.run(["recover", world.place("red").to_str().unwrap()]).ok();
-    let blue = world.place("blue");
+    let (red, blue) = (world.place("red"), world.place("blue"));
+    // The newest of the disks that are connected is named, unless it is this one.
+    let hint = format!("dsb --yes recover {}", blue.display());
+    world.dsb.run(["recover", red.to_str().unwrap()]).ok().warns(&hint);
+    world.dsb.another_pc().run(["recover", blue.to_str().unwrap()]).ok().silent_about("newer catalog");
     world.dsb.run(["recover", blue.to_str().unwrap()]).code(14).warns("good catalog");
     world.dsb.run(["recover", blue.to_str().unwrap(), "--yes"]).ok().says("kept as");
     world.restores(&lost, Compare::as_far_as_possible());
