@@ -3,6 +3,7 @@
 //! Nothing here reads a file, asks the clock, starts a thread or draws a random number, so every
 //! decision the program takes can be tested in memory (DESIGN 5).
 
+pub mod brake;
 pub mod diff;
 pub mod evidence;
 pub mod model;

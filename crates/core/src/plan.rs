@@ -130,6 +130,18 @@ impl VisitPlan {
         self.clean.is_empty() && self.excess.is_empty() && self.steps.is_empty()
     }
 
+    /// Leaves out all copies that something would go for.
+    pub fn keep_what_is_there(&mut self) {
+        let mut from = 0;
+        self.steps.retain_mut(|step| {
+            let needs_none = step.victims_end == from;
+            from = step.victims_end;
+            step.victims_end = 0;
+            needs_none
+        });
+        self.victims.clear();
+    }
+
     /// Appends a copy and the victims that go right before it.
     pub fn push_copy(&mut self, object: Row, copies_before: u16, victims: impl IntoIterator<Item = Row>) {
         self.victims.extend(victims);
@@ -152,5 +164,8 @@ mod tests {
         assert_eq!(seen, [(7, vec![1, 2]), (8, vec![]), (9, vec![3])]);
         assert_eq!(plan.victims(), [1, 2, 3]);
         assert!(!plan.is_idle());
+        plan.keep_what_is_there();
+        let kept: Vec<_> = plan.copies().map(|copy| (copy.object, copy.victims.to_vec())).collect();
+        assert_eq!(kept, [(8, vec![])]);
     }
 }

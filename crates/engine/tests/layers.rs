@@ -53,6 +53,7 @@ const CORE: House = House {
         pure("retention", &["model"]),
         pure("evidence", &["model"]),
         pure("plan", &["model"]),
+        pure("brake", &["plan"]),
         pure("planner", &["model", "evidence", "plan"]),
         pure("restore_planner", &["model", "plan"]),
     ],

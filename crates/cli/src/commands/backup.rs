@@ -15,7 +15,7 @@ use crate::Outcome;
 use crate::args::BackupArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::render::words::count;
+use crate::render::words::{count, grouped};
 
 use super::plan::{self, tally};
 use super::{status, update};
@@ -66,6 +66,7 @@ fn work(
         limit: args.limit.as_deref().map(parse_size).transpose()?,
         copies_max: args.maxcopies,
         reserve_percent: args.reserve,
+        accept: args.accept || context.global.yes,
         dry_run: context.global.dry_run,
         streams: 2,
     };
@@ -181,6 +182,8 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
             "missing": found.missing.count, "wrong_size": found.wrong_size.count, "adopted": tally(found.adopted),
             "orphans": tally(found.orphans), "unplaced": tally(planned.unplaced.total()),
             "fits_nowhere": tally(planned.fits_nowhere), "pending": tally(outcome.pending),
+            "held": outcome.held.map(|held| super::update::held_json(&held)),
+            "waiting": outcome.waiting.map(|waiting| tally(waiting.gone)),
             "problems": outcome.problems.count, "full": outcome.full, "interrupted": outcome.interrupted,
         }),
     );
@@ -205,6 +208,17 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
             (count(found.orphans.objects, "object", "objects"), render.size(found.orphans.bytes));
         render
             .say(&format!("{objects} ({size}) on the disk belong to nothing known; they are kept for now."));
+    }
+    if let Some(held) = &outcome.held {
+        super::update::say_held(context, held);
+    }
+    if let Some(waiting) = &outcome.waiting {
+        let (gone, all) = (count(waiting.gone.objects, "copy", "copies"), grouped(waiting.of.objects));
+        render.warning(&format!(
+            "the plan would remove {gone} of {all} from {}: more than a quarter. Nothing was removed for new copies; \
+             if it is right: dsb backup --accept {}",
+            outcome.disk, outcome.disk
+        ));
     }
     if outcome.in_doubt {
         render.warning("this disk is older than the catalog expects (put back from an image, or a clone): nothing was deleted; run dsb verify");
@@ -243,6 +257,9 @@ fn exit(outcome: &VisitOutcome, options: &BackupOptions) -> Exit {
     let mut exit = Exit::DONE;
     if outcome.interrupted {
         exit = exit.or_graver(Exit::INTERRUPTED);
+    }
+    if outcome.waiting.is_some() || outcome.held.is_some() {
+        exit = exit.or_graver(Exit::CONSENT);
     }
     if outcome.full {
         exit = exit.or_graver(Exit::FULL);

@@ -1,6 +1,7 @@
 //! `dsb update`.
 
 use distbackup_engine::catalog::Catalog;
+use distbackup_engine::ops::guard::Held;
 use distbackup_engine::ops::update::{self, UpdateOptions, UpdateOutcome};
 use serde_json::json;
 
@@ -32,6 +33,8 @@ pub fn work(
     report(context, &outcome);
     let exit = if outcome.interrupted {
         Exit::INTERRUPTED
+    } else if outcome.held.is_some() {
+        Exit::CONSENT
     } else if outcome.kept.is_empty() && outcome.problems.is_empty() {
         Exit::DONE
     } else {
@@ -52,6 +55,7 @@ fn report(context: &Context<'_>, outcome: &UpdateOutcome) {
             "hashed_files": hashed.objects, "hashed_bytes": hashed.bytes.0,
             "pending_files": pending.objects, "pending_bytes": pending.bytes.0,
             "problems": outcome.problems.count, "kept": outcome.kept.len(), "expired": outcome.expired,
+            "held": outcome.held.map(|held| held_json(&held)),
         }),
     );
     let seen = format!("{} ({})", count(files.objects, "file", "files"), render.size(files.bytes));
@@ -85,6 +89,9 @@ fn report(context: &Context<'_>, outcome: &UpdateOutcome) {
             kept.reason
         ));
     }
+    if let Some(held) = &outcome.held {
+        say_held(context, held);
+    }
     if outcome.clock_leapt {
         render.warning(
             "the clock has leapt by more than 30 days; no history expires because of it until a later run",
@@ -94,4 +101,25 @@ fn report(context: &Context<'_>, outcome: &UpdateOutcome) {
     if outcome.interrupted {
         render.note("Stopped as asked; what was hashed is recorded. Run the same command again to go on.");
     }
+}
+
+/// Says what the brake holds, and how to let it go (S3).
+pub fn say_held(context: &Context<'_>, held: &Held) {
+    let (gone, of) = (held.what.gone, held.what.of);
+    context.render.warning(&format!(
+        "{} of {} files ({} of {}) were deleted or changed since snapshot {}. They are kept, and no disk loses a copy of \
+         them, until you say that it is right: dsb update --accept. If it is not: dsb restore --at {} --to DEST",
+        grouped(gone.objects),
+        grouped(of.objects),
+        context.render.size(gone.bytes),
+        context.render.size(of.bytes),
+        held.accepted.0,
+        held.accepted.0,
+    ));
+}
+
+/// The same as JSON.
+pub fn held_json(held: &Held) -> serde_json::Value {
+    json!({ "since_snapshot": held.accepted.0, "files": held.what.gone.objects, "bytes": held.what.gone.bytes.0,
+            "of_files": held.what.of.objects, "of_bytes": held.what.of.bytes.0 })
 }

@@ -101,9 +101,10 @@ impl Writer<'_> {
     }
 
     /// Deletes the rows of history that have expired, and the snapshots that would be incomplete
-    /// without them. What a pinned snapshot shows is kept. Returns the number of entries.
-    pub fn expire_history(&self, time: CatalogTime) -> Result<u64, CatalogError> {
-        let Some(limit) = self.expired_up_to(time)? else { return Ok(0) };
+    /// without them. What a pinned snapshot shows is kept, and what left the tree after `accepted` (DESIGN 7.3).
+    /// Returns the number of entries.
+    pub fn expire_history(&self, time: CatalogTime, accepted: SnapshotNo) -> Result<u64, CatalogError> {
+        let Some(limit) = self.expired_up_to(time)?.map(|limit| limit.min(accepted)) else { return Ok(0) };
         const ENTRIES: &str = "
             DELETE FROM entry WHERE died <= ?1
                AND NOT EXISTS (SELECT 1 FROM snapshot

@@ -8,6 +8,7 @@
 //! The database is a WAL database with `synchronous=FULL`: a committed transaction survives a power
 //! cut, on which N1 and N2 rest.
 
+mod brake;
 mod columns;
 mod copies;
 mod disks;

@@ -5,7 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use distbackup_core::model::{BLOCK, Bytes, COPIES_WANTED, DirNo, ObjectNo, SnapshotNo, VirtualPath, billed};
+use distbackup_core::model::{
+    BLOCK, Bytes, COPIES_WANTED, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed,
+};
 use distbackup_core::plan::Tally;
 use distbackup_core::planner::{Class, Input, Nexus, Object, State};
 
@@ -55,6 +57,8 @@ pub struct Loaded {
     numbers: Vec<u32>,
     /// What is missing to whole blocks, for each row: 0 to 4095 bytes.
     slack: Vec<u16>,
+    /// Number of each disk of the input.
+    disks: Vec<Option<DiskNo>>,
     /// For each class, the copies that its objects should have at least.
     copies_min: Vec<u16>,
 }
@@ -83,6 +87,8 @@ struct Gathered {
     directory: u32,
     class: u16,
     live: bool,
+    /// Not live any more, but the brake holds it.
+    held: bool,
 }
 
 /// Resolves the class of a directory from configured paths, inherited down the tree.
@@ -229,7 +235,7 @@ impl Reader<'_> {
     /// Loads the planner's input.
     pub fn load_plan(&self, scope: &Scope, unreadable: &Unreadable) -> Result<Loaded, CatalogError> {
         let mut classes = Classes::load(self)?;
-        let (mut gathered, mut next_position) = self.gather_references(&mut classes)?;
+        let (mut gathered, mut next_position) = self.gather_references(&mut classes, scope.held_since)?;
         // Dead objects stand behind all others, in the order of their rows.
         let mut numbers_by_position = Vec::new();
         for object in gathered.iter_mut() {
@@ -246,6 +252,7 @@ impl Reader<'_> {
         let (nexuses, nexus_of) = self.gather_nexuses(gathered.len(), scope)?;
         let disks = scope.disks.iter().map(|known| known.disk.clone()).collect();
         let mut loaded = Loaded { input: Input { nexuses, disks, ..Input::default() }, ..Loaded::default() };
+        loaded.disks = scope.disks.iter().map(|known| known.number).collect();
         loaded.input.objects.reserve_exact(numbers_by_position.len());
         for number in numbers_by_position {
             let at = number as usize;
@@ -258,6 +265,7 @@ impl Reader<'_> {
                     State::LiveUnreadable
                 }
                 (true, _) => State::Live,
+                (false, _) if object.held => State::LiveUnreadable,
                 (false, UNSEEN) => State::Dead,
                 (false, _) => State::History,
             };
@@ -279,8 +287,12 @@ impl Reader<'_> {
     }
 
     /// Which objects are referenced, by a live name or by history only, in the order of the tree.
-    fn gather_references(&self, classes: &mut Classes) -> Result<(Vec<Gathered>, u32), CatalogError> {
-        let unseen = Gathered { position: UNSEEN, directory: UNSEEN, class: 0, live: false };
+    fn gather_references(
+        &self,
+        classes: &mut Classes,
+        held_since: Option<SnapshotNo>,
+    ) -> Result<(Vec<Gathered>, u32), CatalogError> {
+        let unseen = Gathered { position: UNSEEN, directory: UNSEEN, class: 0, live: false, held: false };
         let what = "read the tree for planning";
         let highest: i64 = self
             .connection
@@ -292,14 +304,19 @@ impl Reader<'_> {
         let mut position = 0u32;
         let mut statement = self
             .connection
-            .prepare("SELECT directory, name, object, died IS NULL FROM entry WHERE +object IS NOT NULL")
+            .prepare(
+                "SELECT directory, name, object, died IS NULL, born <= ?1 AND died > ?1
+                   FROM entry WHERE +object IS NOT NULL",
+            )
             .map_err(|source| CatalogError::sql(what, source))?;
-        let mut rows = statement.query([]).map_err(|source| CatalogError::sql(what, source))?;
+        let held_since = held_since.map_or(i64::MAX, |snapshot| snapshot.0);
+        let mut rows = statement.query([held_since]).map_err(|source| CatalogError::sql(what, source))?;
         let mut last = (i64::MIN, 0u16);
         while let Some(row) = rows.next().map_err(|source| CatalogError::sql(what, source))? {
-            let read =
-                || -> rusqlite::Result<(i64, i64, bool)> { Ok((row.get(0)?, row.get(2)?, row.get(3)?)) };
-            let (directory, object, live) = read().map_err(|source| CatalogError::sql(what, source))?;
+            let read = || -> rusqlite::Result<(i64, i64, bool, bool)> {
+                Ok((row.get(0)?, row.get(2)?, row.get(3)?, row.get::<_, Option<bool>>(4)?.unwrap_or(false)))
+            };
+            let (directory, object, live, held) = read().map_err(|source| CatalogError::sql(what, source))?;
             let class = if !live {
                 0
             } else if classes.configured_files.is_empty() && last.0 == directory {
@@ -317,6 +334,7 @@ impl Reader<'_> {
                 slot.position = position;
                 position += 1;
             }
+            slot.held |= held;
             if live && slot.live {
                 slot.class = classes.highest(slot.class, class);
             } else if live || slot.directory == UNSEEN {
@@ -514,6 +532,21 @@ impl Loaded {
             }
         }
         found
+    }
+
+    /// Live objects that a disk claims.
+    pub fn live_on(&self, disk: DiskNo) -> Tally {
+        let mut tally = Tally::default();
+        let Some(disk) = self.disks.iter().position(|known| *known == Some(disk)) else { return tally };
+        let here: Vec<bool> =
+            self.input.nexuses.iter().map(|nexus| nexus.claimed.contains(&(disk as u16))).collect();
+        for (row, object) in (0..).zip(&self.input.objects) {
+            let live = matches!(object.state, State::Live | State::LiveUnreadable);
+            if live && here.get(object.nexus as usize) == Some(&true) {
+                tally.add(self.content(row));
+            }
+        }
+        tally
     }
 
     /// Disks that claim a row.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use distbackup_core::model::{Bytes, DAY_NS, DiskNo};
+use distbackup_core::model::{Bytes, DAY_NS, DiskNo, SnapshotNo};
 use distbackup_core::planner::Disk;
 
 use super::{CatalogError, CatalogTime, DiskRow, Reader};
@@ -18,6 +18,8 @@ pub struct Scope {
     pub trust_days: u32,
     /// Pending files follow as rows of their own.
     pub provisional: bool,
+    /// What left the tree after this snapshot, which it had, is planned as live: the brake holds it (DESIGN 7.3).
+    pub held_since: Option<SnapshotNo>,
 }
 
 /// A disk, as the planner shall see it.
@@ -61,7 +63,13 @@ impl Reader<'_> {
                 },
             });
         }
-        Ok(Scope { disks, now_ns: time.now_ns, trust_days: self.trust_days()?, provisional })
+        Ok(Scope {
+            disks,
+            now_ns: time.now_ns,
+            trust_days: self.trust_days()?,
+            provisional,
+            held_since: None,
+        })
     }
 }
 

@@ -68,6 +68,16 @@ impl Reader<'_> {
             .map_err(|source| CatalogError::sql("find the newest snapshot", source))
     }
 
+    /// The newest snapshot that an update made: the current tree.
+    pub fn newest_ordinary_snapshot(&self) -> Result<Option<SnapshotNo>, CatalogError> {
+        self.connection
+            .query_row("SELECT max(id) FROM snapshot WHERE pinned = 0", [], |row| {
+                row.get::<_, Option<i64>>(0)
+            })
+            .map(|number| number.map(SnapshotNo))
+            .map_err(|source| CatalogError::sql("find the newest snapshot", source))
+    }
+
     /// The snapshot with this number.
     pub fn snapshot(&self, number: SnapshotNo) -> Result<Option<SnapshotRow>, CatalogError> {
         self.connection

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod disks;
 mod error;
 mod filesystems;
+pub mod guard;
 mod mapping;
 mod problems;
 pub mod recover;

@@ -14,10 +14,12 @@ mod stage;
 
 use std::collections::HashMap;
 
+use distbackup_core::brake::Gone;
 use distbackup_core::model::{Bytes, DiskNo, ObjectNo, RunNo};
 use distbackup_core::plan::{Tally, VisitPlan};
 use distbackup_core::planner;
 
+use super::guard::{self, Held, Moment};
 use super::shelf;
 use super::{OpError, Problems};
 use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Loaded, Pending, Reader, Unreadable};
@@ -37,6 +39,8 @@ pub struct BackupOptions {
     pub limit: Option<Bytes>,
     /// Make no copies beyond this number; nothing is deleted for it.
     pub copies_max: Option<u16>,
+    /// The user has said that removing a large part of a disk's copies is right (DESIGN 7.3).
+    pub accept: bool,
     /// Percent of the disk that copies beyond what the whole set can give to everything leave free.
     pub reserve_percent: u8,
     /// Plan only; the catalog given is a private copy.
@@ -67,6 +71,12 @@ pub struct VisitOutcome {
     pub cleaned: Tally,
     /// Redundant copies removed to make room, or in excess.
     pub evicted: Tally,
+    /// So much has left the tree since it was last accepted that nothing was removed for it (S3).
+    pub held: Option<Held>,
+    /// Copies that would have been removed from the disk, of all live ones there: too many without the user's word.
+    pub waiting: Option<Gone>,
+    /// Entries of history that expired.
+    pub expired: u64,
     /// Files that could not be copied.
     pub problems: Problems,
     /// Files whose content is in no object yet and which this visit did not take.
@@ -112,6 +122,17 @@ pub fn name_of(reader: &Reader<'_>, object: ObjectNo) -> Result<Vec<u8>, Catalog
         return Ok(reader.path_of(reference.directory)?.join(&reference.name).as_bytes().to_vec());
     }
     Ok(reader.object(object)?.map_or_else(|| b"(unknown)".to_vec(), |row| row.id.hex().into_bytes()))
+}
+
+/// Live copies that a plan removes from a disk, of all that it has.
+fn removals(loaded: &Loaded, plan: &VisitPlan, disk: DiskNo) -> Gone {
+    let mut removed = Gone { gone: Tally::default(), of: loaded.live_on(disk) };
+    for &row in plan.excess.iter().chain(plan.victims()) {
+        if loaded.row(row).is_some_and(|object| object.state != planner::State::History) {
+            removed.gone.add(loaded.content(row));
+        }
+    }
+    removed
 }
 
 /// Visits one disk. `row` is what the catalog knows of it, with its place and room as they are now.
@@ -160,9 +181,18 @@ impl Visit<'_> {
         if !options.dry_run {
             outcome.reconciled.leftovers = self.clear_leftovers()?;
         }
+        let (held, expired) = guard::settle(self.catalog, self.time, Moment::Visit)?;
+        (outcome.held, outcome.expired) = (held, expired);
         let mut unreadable = Unreadable::default();
         for round in 1..=ROUNDS_MAX {
-            let (loaded, plan, ledger) = self.plan(options, outcome, &unreadable)?;
+            let (loaded, mut plan, ledger) = self.plan(options, outcome, &unreadable)?;
+            let removed = removals(&loaded, &plan, self.row.disk);
+            if removed.is_massive_in_number() && !options.accept {
+                // The rest of the plan goes on; what would have gone for it, and it, waits.
+                outcome.waiting = Some(removed);
+                plan.excess.clear();
+                plan.keep_what_is_there();
+            }
             if round == 1 {
                 outcome.planned = PlannedVisit::new(&loaded, &plan);
             }
@@ -265,7 +295,8 @@ impl Visit<'_> {
         unreadable: &Unreadable,
     ) -> Result<(Loaded, VisitPlan, Ledger), OpError> {
         let reader = self.catalog.read();
-        let scope = reader.scope(self.time, Some(&self.row), options.take_pending)?;
+        let mut scope = reader.scope(self.time, Some(&self.row), options.take_pending)?;
+        scope.held_since = outcome.held.map(|held| held.accepted);
         let disk = scope.disks.iter().position(|known| known.number == Some(self.row.disk));
         let disk = disk.unwrap_or(0) as u16;
         let loaded = reader.load_plan(&scope, unreadable)?;

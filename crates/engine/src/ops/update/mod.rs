@@ -16,10 +16,11 @@ mod walk;
 use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
 use distbackup_core::plan::Tally;
 
+use super::guard::{self, Held, Moment};
 use super::mapping::Mapping;
 use super::problems::SharedProblems;
 use super::{OpError, Problems};
-use crate::catalog::{Catalog, CatalogTime, Pending};
+use crate::catalog::{Catalog, Pending};
 use crate::clock::Clock;
 use crate::ops::filesystems::Filesystems;
 use crate::progress::{Event, Observer, Phase};
@@ -27,7 +28,8 @@ use crate::progress::{Event, Observer, Phase};
 /// How to update.
 #[derive(Debug, Clone, Default)]
 pub struct UpdateOptions {
-    /// The user has confirmed what looked like an accident: an empty or moved source (S1, S2), a leap of the clock.
+    /// The user has confirmed what looked like an accident: an empty or moved source (S1, S2), a leap of the clock, a
+    /// mass change (S3).
     pub accept: bool,
     /// Leave new content pending, for a backup that hashes while it copies. What is only presumed to be
     /// unchanged is read all the same.
@@ -70,6 +72,8 @@ pub struct UpdateOutcome {
     pub kept: Vec<Kept>,
     /// Files that could not be read.
     pub problems: Problems,
+    /// So much has left the tree since it was last accepted that no visit removes anything for it (S3).
+    pub held: Option<Held>,
     /// Entries of history that expired.
     pub expired: u64,
     /// The clock has leapt: nothing expires because of it yet.
@@ -114,17 +118,10 @@ pub fn update(
     // and would never be copied, so it is read here in any case.
     let which = if options.scan_only { Pending::Presumed } else { Pending::All };
     capture::hash_pending(catalog, which, &mapping, &filesystems, &problems, observer, &mut outcome)?;
-    outcome.expired = expire(catalog, time)?;
+    let moment = Moment::Update { accept: options.accept };
+    (outcome.held, outcome.expired) = guard::settle(catalog, time, moment)?;
     let (files, bytes) = catalog.read().pending_total(Pending::All)?;
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
     Ok(outcome)
-}
-
-/// Lets history go whose time has passed (DESIGN 7.1).
-fn expire(catalog: &mut Catalog, time: CatalogTime) -> Result<u64, OpError> {
-    if catalog.read().expired_up_to(time)?.is_none() {
-        return Ok(0);
-    }
-    Ok(catalog.write("expire history", |writer| writer.expire_history(time))?)
 }
