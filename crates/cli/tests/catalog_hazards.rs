@@ -1,4 +1,4 @@
-//! Accidents with the catalog and between processes (HAZARDS, section 4), as the user of the command line meets them.
+//! Accidents with the catalog and between processes, as the user of the command line meets them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
