@@ -108,8 +108,11 @@ impl<'r> Context<'r> {
         }
     }
 
-    /// Opens the catalog for looking.
+    /// Opens the catalog for looking; a dry run gets a private copy, since the database leaves traces of looking, too.
     pub fn open_to_read(&self) -> Result<Opened, Failure> {
+        if self.global.dry_run {
+            return self.open_privately();
+        }
         let lock = self.lock(Access::Shared)?;
         Ok(Opened { catalog: Catalog::open(&self.path)?, _lock: lock, _private: None })
     }

@@ -19,7 +19,7 @@ use render::Render;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(args::hoist_global(arguments.clone())) {
+    let mut cli = match Cli::try_parse_from(args::hoist_global(arguments.clone())) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers (0); everything else is wrong usage (2).
@@ -28,6 +28,10 @@ fn main() -> ExitCode {
             return ExitCode::from(code.0);
         }
     };
+    // The older spelling of a dry run means all of it: a private catalog, no log.
+    if let Some(args::Command::Backup(args::BackupArgs { simulate: true, .. })) = cli.command {
+        cli.global.dry_run = true;
+    }
     distbackup_engine::platform::watch_interrupts();
     distbackup_engine::platform::raise_open_files_limit();
     let log = context::log_file(&cli.global);

@@ -1,4 +1,4 @@
-//! Accidents with the catalog and between processes (HAZARDS, section 4), as the user of the command line meets them.
+//! Accidents with the catalog and between processes, as the user of the command line meets them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -82,8 +82,11 @@ fn c1_a_catalog_from_an_older_disk_loses_nothing_of_the_newer_one() {
 fn c1_after_a_recovery_from_an_older_disk_the_newer_catalog_can_still_be_taken() {
     let world = red_is_older_than_blue();
     let lost = only_the_disks_are_left(&world);
-    world.dsb.run(["recover", world.place("red").to_str().unwrap()]).ok();
-    let blue = world.place("blue");
+    let (red, blue) = (world.place("red"), world.place("blue"));
+    // The newest of the disks that are connected is named, unless it is this one.
+    let hint = format!("dsb --yes recover {}", blue.display());
+    world.dsb.run(["recover", red.to_str().unwrap()]).ok().warns(&hint);
+    world.dsb.another_pc().run(["recover", blue.to_str().unwrap()]).ok().silent_about("newer catalog");
     world.dsb.run(["recover", blue.to_str().unwrap()]).code(14).warns("good catalog");
     world.dsb.run(["recover", blue.to_str().unwrap(), "--yes"]).ok().says("kept as");
     world.restores(&lost, Compare::as_far_as_possible());
@@ -189,9 +192,9 @@ fn c3_a_damaged_page_never_reaches_the_disk_and_never_ends_in_anything_but_a_cle
     let file = world.dsb.catalog().join("distbackup.sqlite");
     let (good, on_disk) = (fs::read(&file).unwrap(), copy_of(&red, &world.place("red as it was")));
     let mut noticed = 0;
-    // The kind of every page, and a byte in the middle of some.
-    let kinds = (0..good.len()).step_by(4096).map(|page| page.max(100));
-    for at in kinds.chain((2000..good.len()).step_by(3 * 4096)) {
+    // The kind of every second page, and a byte in the middle of some: each visit waits for the real disk.
+    let kinds = (0..good.len()).step_by(2 * 4096).map(|page| page.max(100));
+    for at in kinds.chain((2000..good.len()).step_by(5 * 4096)) {
         let structure = at % 4096 <= 100;
         let mut damaged = good.clone();
         damaged[at] ^= 0xff;

@@ -67,7 +67,7 @@ fn work(
         copies_max: args.maxcopies,
         reserve_percent: args.reserve,
         accept: args.accept || context.global.yes,
-        dry_run: context.global.dry_run || args.simulate,
+        dry_run: context.global.dry_run,
         streams: 2,
     };
     let wanted: Vec<Option<&str>> = if args.disks.is_empty() {

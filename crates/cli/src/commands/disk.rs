@@ -69,9 +69,11 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
             let run = context.begin_run(&mut opened.catalog)?;
             let outcome = (|| {
                 let connected = shelf::open(&opened.catalog, disk.as_deref())?;
-                let _lock = context.lock_disk(&connected, Access::Exclusive)?;
-                let clock = context.clock();
-                let visit = disks::refresh(&mut opened.catalog, &connected, &clock, run, context.render)?;
+                let dry_run = context.global.dry_run;
+                let mode = if dry_run { Access::Shared } else { Access::Exclusive };
+                let _lock = context.lock_disk(&connected, mode)?;
+                let (clock, render) = (context.clock(), context.render);
+                let visit = disks::refresh(&mut opened.catalog, &connected, &clock, run, dry_run, render)?;
                 let found = &visit.reconciled;
                 context.render.problems("missing; they no longer count as copies", &found.missing);
                 context

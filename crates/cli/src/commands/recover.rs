@@ -42,7 +42,9 @@ pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
         "recovered",
         json!({ "disk": recovered.disk, "disks": recovered.disks, "newest_ns": recovered.newest_ns,
                 "snapshot": recovered.snapshot.as_ref().map(|row| row.snapshot.0),
-                "saved": recovered.saved.as_ref().map(|path| path.display().to_string()) }),
+                "saved": recovered.saved.as_ref().map(|path| path.display().to_string()),
+                "newer": recovered.newer.iter().map(|(name, folder)| json!({
+                    "disk": name, "path": folder.display().to_string() })).collect::<Vec<_>>() }),
     );
     let state = moment(recovered.newest_ns);
     context.render.say(&format!(
@@ -52,6 +54,12 @@ pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
     ));
     if let Some(saved) = &recovered.saved {
         context.render.say(&format!("What was there before is kept as {}.", saved.display()));
+    }
+    for (name, folder) in &recovered.newer {
+        context.render.warning(&format!(
+            "{name} is connected, too, and carries a newer catalog: dsb --yes recover {}  takes that one instead",
+            folder.display()
+        ));
     }
     context.render.say("Each disk will be compared when it is connected next: dsb backup DISK. Files back: dsb restore --to DEST");
     Ok(Exit::DONE)

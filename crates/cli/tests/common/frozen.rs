@@ -1,4 +1,6 @@
 //! A record of every byte and every time below some folders, to prove that nothing was written there.
+//!
+//! Access times are apart: the system renews those of what is read, and only sources are promised to keep theirs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,6 +8,8 @@ use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use distbackup_testkit::tree;
 
 /// What was there at one moment.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,15 +36,24 @@ impl Frozen {
     }
 }
 
+/// Access time of files nobody may be seen to have read.
+const LONG_AGO: Duration = Duration::from_secs(1_000_000_000);
+
 /// Gives files below `folder` an old access time, so that any reading that leaves a trace is seen: a system
 /// that renews access times only now and then always renews one that is older than the last change.
 pub fn age_access_times(folder: &Path) {
-    for path in distbackup_testkit::tree::paths(folder).unwrap() {
-        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        if path.is_file() {
-            let times = fs::FileTimes::new().set_accessed(long_ago);
-            fs::File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
-        }
+    for path in tree::paths(folder).unwrap().into_iter().filter(|path| path.is_file()) {
+        let times = fs::FileTimes::new().set_accessed(SystemTime::UNIX_EPOCH + LONG_AGO);
+        fs::File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
+    }
+}
+
+/// Expects that no reading left a trace in the access times below `folder` since they were aged.
+#[track_caller]
+pub fn nobody_was_seen_reading(folder: &Path, by: impl std::fmt::Display) {
+    for path in tree::paths(folder).unwrap().into_iter().filter(|path| path.is_file()) {
+        let accessed = fs::metadata(&path).unwrap().accessed().unwrap();
+        assert_eq!(accessed, SystemTime::UNIX_EPOCH + LONG_AGO, "{} was read by: {by}", path.display());
     }
 }
 
@@ -49,12 +62,7 @@ fn look(path: &Path, record: &mut BTreeMap<PathBuf, String>) {
         record.insert(path.to_owned(), "missing".into());
         return;
     };
-    let times = [
-        (metadata.mtime(), metadata.mtime_nsec()),
-        (metadata.ctime(), metadata.ctime_nsec()),
-        // Listing a folder renews its access time, also this one.
-        if metadata.is_file() { (metadata.atime(), metadata.atime_nsec()) } else { (0, 0) },
-    ];
+    let times = [(metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec())];
     let (mode, owner, inode) = (metadata.mode(), (metadata.uid(), metadata.gid()), metadata.ino());
     let mut content = Vec::new();
     if metadata.is_file() {

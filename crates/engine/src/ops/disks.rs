@@ -240,15 +240,17 @@ pub fn delete(catalog: &mut Catalog, name: &str) -> Result<DiskRow, OpError> {
     Ok(row)
 }
 
-/// Compares a disk with the catalog, takes over what is there, and copies the catalog to it (`disk refresh`).
+/// Compares a disk with the catalog, takes over what is there, and copies the catalog to it (`disk refresh`). A
+/// dry run only compares; the catalog given is a private copy then.
 pub fn refresh(
     catalog: &mut Catalog,
     connected: &Connected,
     clock: &dyn Clock,
     run: Option<distbackup_core::model::RunNo>,
+    dry_run: bool,
     observer: &dyn Observer,
 ) -> Result<backup::VisitOutcome, OpError> {
-    let options = backup::BackupOptions { limit: Some(Bytes(0)), streams: 1, ..Default::default() };
+    let options = backup::BackupOptions { limit: Some(Bytes(0)), dry_run, streams: 1, ..Default::default() };
     backup::visit(catalog, &connected.disk, connected.row.clone(), clock.now_ns(), run, &options, observer)
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::OpError;
 use super::tempdir::TempFolder;
+use super::{OpError, shelf};
 use crate::catalog::{Catalog, SnapshotRow, inspect};
-use crate::disk::{Disk, FolderDisk};
+use crate::disk::{Disk, FolderDisk, Identity};
 
 /// What was recovered.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Recovered {
     pub disks: usize,
     /// Where the catalog that stood there before was kept, if there was any.
     pub saved: Option<PathBuf>,
+    /// Other disks that are connected and carry a newer catalog of this set: name and folder.
+    pub newer: Vec<(String, PathBuf)>,
 }
 
 /// Takes the catalog from the disk at `folder` and puts it at `to`. A catalog that is there, good or damaged,
@@ -41,17 +43,47 @@ pub fn recover(folder: &Path, to: &Path, now_ns: i64) -> Result<Recovered, OpErr
         let why = "its catalog belongs to another set than the disk".to_owned();
         return Err(OpError::WrongDisk { folder: folder.to_owned(), why });
     }
-    let newest_ns = copy.newest_ns;
+    let (newest_ns, generation) = (copy.newest_ns, copy.generation);
     drop(copy);
     let mut catalog = Catalog::open(&local)?;
     catalog.write("mark the disks as unproven", |writer| writer.mark_all_unproven())?;
     let snapshot = catalog.read().newest_snapshot()?;
     let disks = catalog.read().disks()?.len();
+    let newer = newer_elsewhere(&catalog, &identity, generation, private.path());
     catalog.close()?;
     let saved = set_aside(to, now_ns)?;
     std::fs::rename(&local, to).map_err(OpError::io("put in place", to))?;
     crate::platform::sync_directory(beside).map_err(OpError::io("make durable", beside))?;
-    Ok(Recovered { disk: identity.name, snapshot, newest_ns, disks, saved })
+    Ok(Recovered { disk: identity.name, snapshot, newest_ns, disks, saved, newer })
+}
+
+/// The other connected disks whose catalog is of a later state than `generation` (C1). Trouble with one of them is no
+/// reason not to recover from this one.
+fn newer_elsewhere(
+    catalog: &Catalog,
+    this: &Identity,
+    generation: i64,
+    scratch: &Path,
+) -> Vec<(String, PathBuf)> {
+    let mut newer = Vec::new();
+    for folder in shelf::connected_folders(&catalog.read()).unwrap_or_default().into_values() {
+        let local = scratch.join("other.sqlite");
+        let look = || -> Result<Option<String>, OpError> {
+            let disk = FolderDisk::open(&folder).map_err(OpError::disk("another"))?;
+            let identity = disk.identity().map_err(OpError::disk("another"))?;
+            let other = identity.uuid != this.uuid && identity.set == this.set;
+            if !other || !disk.fetch_catalog(&local).map_err(OpError::disk(&identity.name))? {
+                return Ok(None);
+            }
+            Ok((inspect(&local, false)?.generation > generation).then_some(identity.name))
+        };
+        if let Ok(Some(name)) = look() {
+            newer.push((name, folder.clone()));
+        }
+        let _ = std::fs::remove_file(&local);
+    }
+    newer.sort();
+    newer
 }
 
 /// Keeps what stood in the catalog's place, with its journals: even a damaged catalog may hold something.

@@ -10,10 +10,14 @@ use crate::catalog::{Catalog, PathConfig, SourceRow};
 /// Maps a real folder to a virtual path; one mapped there before is replaced. A relative path is made absolute.
 pub fn map(catalog: &mut Catalog, vpath: &VirtualPath, path: &Path) -> Result<PathBuf, OpError> {
     let absolute = std::path::absolute(path).map_err(OpError::io("find", path))?;
-    let metadata = std::fs::metadata(&absolute).map_err(OpError::io("look at", absolute.clone()))?;
-    if !metadata.is_dir() {
-        let what = absolute.display().to_string();
-        return Err(OpError::BadRequest { what, why: "it is not a folder".into() });
+    let why = match std::fs::metadata(&absolute) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some("it is not a folder"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such folder"),
+        Err(error) => return Err(OpError::io("look at", absolute)(error)),
+    };
+    if let Some(why) = why {
+        return Err(OpError::BadRequest { what: absolute.display().to_string(), why: why.into() });
     }
     catalog.write("record a source", |writer| writer.record_source(vpath, &absolute))?;
     Ok(absolute)
