@@ -33,6 +33,7 @@ mod verify;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub use copies::{CopyRow, HeldObject, ProofKind, WithoutDisk};
@@ -65,6 +66,12 @@ const CACHE_KIB: i32 = 32 * 1024;
 
 /// Page cache of each reading connection.
 const VIEW_CACHE_KIB: i32 = 8 * 1024;
+
+/// Keeps SQLite from planning a prepared statement anew for each value that is bound to it: look-ups by key, a few for
+/// each file, would spend most of their time in the parser.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
 
 /// The PC's catalog, open for reading and writing by this process alone.
 #[derive(Debug)]
@@ -135,6 +142,8 @@ impl Catalog {
         set("PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;")?;
         set("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = FILE;")?;
         set(&format!("PRAGMA cache_size = -{CACHE_KIB}; PRAGMA cell_size_check = ON;"))?;
+        keep_plans(&connection)
+            .map_err(|source| CatalogError::from_sql("prepare the catalog", path, source))?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(connection)
     }
@@ -171,6 +180,7 @@ impl Catalog {
             ))?;
             // A deferred transaction begins with its first read: take it now, before the writer starts.
             connection.query_row("SELECT generation FROM catalog", [], |_| Ok(()))?;
+            keep_plans(&connection)?;
             connection.set_prepared_statement_cache_capacity(32);
             Ok(connection)
         };
