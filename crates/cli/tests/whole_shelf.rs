@@ -19,7 +19,7 @@ use distbackup_testkit::compare::{Compare, Difference, assert_none};
 use distbackup_testkit::dsb::{Dsb, NOBODY};
 use distbackup_testkit::{is_root, or_skip, skipped};
 
-use shelf::{Shelf, destination, say, text};
+use shelf::{Destination, Shelf, say, text};
 use sources::{Sources, State};
 
 /// One user, his PC and his shelf.
@@ -44,13 +44,12 @@ impl Story {
         eprintln!("== {:5.1} s: {what}", self.began.elapsed().as_secs_f64());
     }
 
-    /// From the first command to the loss of the PC; returns what was protected, before and after a change.
-    fn two_rounds(&self) -> (State, State) {
+    /// From the first command to the loss of the PC, which begins with what is protected `before`; returns
+    /// what is protected after a change.
+    fn two_rounds(&self, before: &State) -> State {
         let (dsb, sources, shelf) = (&self.dsb, &self.sources, &self.shelf);
-        let before = sources.read();
         let (bytes, largest) = (before.bytes(), shelf.largest_bytes());
         assert!(bytes > largest, "{bytes} bytes fit on one disk, which has {largest}");
-        self.stage("read the tree");
 
         dsb.run(["status"]).code(10);
         sources.map(dsb);
@@ -76,7 +75,7 @@ impl Story {
         self.everything_is_safe();
         self.stage("visited all disks again");
         fs::remove_dir_all(dsb.catalog()).unwrap();
-        (before, after)
+        after
     }
 
     fn everything_is_safe(&self) {
@@ -95,14 +94,20 @@ impl Story {
     }
 
     /// Everything comes back, as it was last and as it was first, with the program and without it.
-    fn restore_all(&self, before: &State, after: &State, what: Compare) {
+    fn restore_all(
+        &self,
+        before: &State,
+        after: &State,
+        what: Compare,
+        destination: impl Fn() -> Destination,
+    ) {
         for (state, at) in [(after, &[][..]), (before, &["--at", "1"])] {
-            let to = destination(self.user);
+            let to = destination();
             say(self.restore(to.path(), at).ok());
             self.stage("restored with dsb");
             assert_none(&state.differences(to.path(), what), &format!("after dsb restore {at:?}"));
         }
-        let to = destination(self.user);
+        let to = destination();
         let Some(done) = self.shelf.restore_py(to.path(), self.user, &[]) else { return };
         self.stage("restored with restore.py");
         assert_eq!(done.status.code(), Some(0));
@@ -124,13 +129,14 @@ fn c1_r6_a_tree_larger_than_any_disk_comes_back_whole_after_the_pc_lost_its_cata
     }
     // Asked before the work: a tree of that size is not made for nothing.
     or_skip!(Shelf::real(0));
-    let sources = Sources::large(FILES_MIN);
-    let shelf = or_skip!(Shelf::real(sources.read().bytes()));
+    let sources = or_skip!(Sources::large(FILES_MIN));
+    let before = sources.read();
+    let shelf = or_skip!(Shelf::real(before.bytes()));
     let story = Story::new(sources, shelf, None);
-    let (before, after) = story.two_rounds();
+    let after = story.two_rounds(&before);
     assert!(before.files() >= FILES_MIN, "{} files", before.files());
     story.recover();
-    story.restore_all(&before, &after, Compare::EVERYTHING);
+    story.restore_all(&before, &after, Compare::EVERYTHING, Destination::large);
 }
 
 #[test]
@@ -138,22 +144,24 @@ fn c1_r6_the_same_on_plain_folders_and_then_for_somebody_who_may_not_set_everyth
     if !is_root() {
         return skipped("what an ordinary user cannot set has to be made by root");
     }
-    let story = Story::new(Sources::small(), Shelf::folders(None), None);
-    let (before, after) = story.two_rounds();
+    let sources = Sources::small();
+    let before = sources.read();
+    let story = Story::new(sources, Shelf::folders(None), None);
+    let after = story.two_rounds(&before);
     story.recover();
-    story.restore_all(&before, &after, Compare::EVERYTHING);
+    story.restore_all(&before, &after, Compare::EVERYTHING, || Destination::new(None));
 
     // The disks come to another PC, where the user is nobody in particular.
     let Story { sources, shelf, .. } = story;
     shelf.give_to(NOBODY);
     let story = Story::new(sources, shelf, Some(NOBODY));
     story.recover();
-    let to = destination(story.user);
+    let to = Destination::new(story.user);
     let run = say(story.restore(to.path(), &[]).code(3));
     told_once(run.stderr(), ["owner could not be set on", "set-id bits could not be set on"]);
     assert_none(&within_his_rights(&after, to.path()), "after dsb restore for nobody");
 
-    let to = destination(story.user);
+    let to = Destination::new(story.user);
     let Some(done) = story.shelf.restore_py(to.path(), story.user, &[]) else { return };
     assert_eq!(done.status.code(), Some(3));
     told_once(text(&done.stdout), ["owner or group that could not be set", "set-id bits left out"]);
@@ -166,10 +174,11 @@ fn c1_r6_an_ordinary_user_gets_back_all_that_is_his() {
     let user = is_root().then_some(NOBODY);
     let sources = Sources::small();
     let sources = user.into_iter().fold(sources, Sources::owned_by);
+    let before = sources.read();
     let story = Story::new(sources, Shelf::folders(user), user);
-    let (before, after) = story.two_rounds();
+    let after = story.two_rounds(&before);
     story.recover();
-    story.restore_all(&before, &after, Compare::ORDINARY_USER);
+    story.restore_all(&before, &after, Compare::ORDINARY_USER, || Destination::new(user));
 }
 
 /// Expects that each of these is said once for all files, and no file is named for itself (R6).

@@ -1,13 +1,12 @@
 //! The disks of these tests, and how their user calls programs.
 
-use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use distbackup_testkit::dsb::{Dsb, Run, give_to};
-use distbackup_testkit::mounts::{Filesystem, LoopDisk};
+use distbackup_testkit::mounts::{Filesystem, LoopDisk, Tmpfs};
 use distbackup_testkit::skipped;
 use tempfile::TempDir;
 
@@ -144,11 +143,32 @@ pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("odd names are shown escaped")
 }
 
-/// An empty folder that `user` may fill.
-pub fn destination(user: Option<u32>) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    chown(folder.path(), user, user).unwrap();
-    // Its mode is private, and stays so: a restore owns what it makes in it, not the folder itself.
-    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
-    folder
+/// An empty folder for a restore, which vanishes with this value.
+pub enum Destination {
+    Memory(Tmpfs),
+    Folder(TempDir),
+}
+
+impl Destination {
+    /// One that `user` may fill.
+    pub fn new(user: Option<u32>) -> Destination {
+        let folder = TempDir::new().unwrap();
+        chown(folder.path(), user, user).unwrap();
+        Destination::Folder(folder)
+    }
+
+    /// One for a large tree: in memory where that can hold all that a file may have, which is faster.
+    pub fn large() -> Destination {
+        const BYTES: u64 = 1000 * MB;
+        let memory = Tmpfs::new(BYTES).filter(Tmpfs::holds_user_attributes);
+        memory.map_or_else(|| Destination::new(None), Destination::Memory)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Destination::Memory(tmpfs) => tmpfs.path(),
+            Destination::Folder(folder) => folder.path(),
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use distbackup_testkit::compare::{Compare, Difference, Tree};
 use distbackup_testkit::dsb::{Dsb, give_to, open_to_all};
+use distbackup_testkit::mounts::{Filesystem, LoopDisk};
 use distbackup_testkit::rng::Rng;
 use distbackup_testkit::{is_root, tree};
 use tempfile::TempDir;
@@ -23,23 +24,36 @@ const FILM_BYTES_MIN: u64 = 3 * MB;
 
 /// Three folders: `/data`, in it `/data/odd` from elsewhere, and `/films`.
 pub struct Sources {
-    folder: TempDir,
+    folder: PathBuf,
+    _medium: Medium,
+}
+
+/// What keeps the folder in being.
+enum Medium {
+    Folder { _folder: TempDir },
+    // Not only as on a real PC: this is gone at once, and a folder of so many files is not.
+    Disk { _disk: LoopDisk },
 }
 
 impl Sources {
     /// A few thousand small files, and everything odd.
     pub fn small() -> Sources {
-        Sources::new(2_000, false)
+        let folder = TempDir::new().unwrap();
+        open_to_all(folder.path());
+        let path = folder.path().to_path_buf();
+        Sources::new(path, Medium::Folder { _folder: folder }, 2_000, false)
     }
 
-    /// No fewer than `files`, real ones as far as `/usr` has them, and everything odd.
-    pub fn large(files: usize) -> Sources {
-        Sources::new(files, true)
+    /// No fewer than `files`, real ones as far as `/usr` has them, and everything odd; `None`, with a loud
+    /// line, where there are no disks to be mounted.
+    pub fn large(files: usize) -> Option<Sources> {
+        const BYTES: u64 = 2000 * MB;
+        let disk = LoopDisk::new(Filesystem::Ext4, BYTES)?;
+        Some(Sources::new(disk.path(), Medium::Disk { _disk: disk }, files, true))
     }
 
-    fn new(files: usize, large: bool) -> Sources {
-        let sources = Sources { folder: TempDir::new().unwrap() };
-        open_to_all(sources.folder.path());
+    fn new(folder: PathBuf, medium: Medium, files: usize, large: bool) -> Sources {
+        let sources = Sources { folder, _medium: medium };
         // As on a real PC: a mount point is an empty folder of what lies around it.
         fs::create_dir_all(sources.data().join("odd")).unwrap();
         let (found, real_bytes) = if large { copy_usr(&sources.data(), files) } else { (0, 0) };
@@ -68,20 +82,20 @@ impl Sources {
             // A container may have refused to make them.
             let _ = fs::remove_file(self.odd().join("special").join(device));
         }
-        give_to(self.folder.path(), user);
+        give_to(&self.folder, user);
         self
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data of the PC")
+        self.folder.join("data of the PC")
     }
 
     fn odd(&self) -> PathBuf {
-        self.folder.path().join("odd things")
+        self.folder.join("odd things")
     }
 
     fn films(&self) -> PathBuf {
-        self.folder.path().join("films")
+        self.folder.join("films")
     }
 
     /// Maps the three.
@@ -135,7 +149,7 @@ impl Sources {
         fs::remove_dir_all(self.odd().join("contents/empty folder")).unwrap();
         if let Some(user) = user {
             // What this test made as root is his too.
-            give_to(self.folder.path(), user);
+            give_to(&self.folder, user);
         }
     }
 }
