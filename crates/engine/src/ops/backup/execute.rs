@@ -84,6 +84,7 @@ fn copy_all(
         ledger,
         unit: visit.row.unit,
         disk: visit.disk,
+        odd_places: !outcome.reconciled.foreign.is_empty(),
         observer: visit.observer,
     };
     let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
