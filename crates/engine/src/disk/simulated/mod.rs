@@ -327,10 +327,9 @@ impl State {
     fn begin(&mut self, action: Action, path: &str) -> Result<(), DiskError> {
         self.count += 1;
         self.log.push(Operation { number: self.count, action, path: path.to_owned() });
-        let gone = self.vanished || self.crash_at.is_some_and(|number| number <= self.count);
         let sync_fails = action == Action::Sync && self.sync_is_to_fail();
         let errno = match self.failures.remove(&self.count) {
-            _ if gone || sync_fails => Errno::IO,
+            _ if self.is_gone() || sync_fails => Errno::IO,
             _ if self.read_only && action.changes() => Errno::ROFS,
             Some(Failure::Eio) => Errno::IO,
             Some(Failure::Enospc) => Errno::NOSPC,
@@ -338,6 +337,19 @@ impl State {
             None => return Ok(()),
         };
         Err(meaning(action.name(), PathBuf::from(path), io::Error::from(errno), Bytes(0)))
+    }
+
+    /// Whether nothing gets through to the disk any more.
+    fn is_gone(&self) -> bool {
+        self.vanished || self.crash_at.is_some_and(|number| number <= self.count)
+    }
+
+    /// What a failed sync does to the contents it should have written. One that never got to the disk does nothing:
+    /// memory still knows them, and a power cut or a new connection decides what becomes of them.
+    fn lose_what_a_failed_sync_covered(&mut self) {
+        if !self.is_gone() {
+            self.medium.fail_sync();
+        }
     }
 
     fn sync_is_to_fail(&mut self) -> bool {
@@ -361,7 +373,7 @@ impl State {
             return Err(failure(io::Error::other(format!("an earlier sync of this disk failed: {first}"))));
         }
         if let Err(error) = self.begin(Action::Sync, "") {
-            self.medium.fail_sync();
+            self.lose_what_a_failed_sync_covered();
             if self.lies(Lie::SecondTry) {
                 self.begin(Action::Sync, "")?;
                 self.medium.sync();

@@ -94,7 +94,7 @@ impl State {
             return Ok(());
         }
         if let Err(error) = self.begin(Action::Sync, "") {
-            self.medium.fail_sync();
+            self.lose_what_a_failed_sync_covered();
             return Err(error);
         }
         self.medium.sync();
