@@ -11,10 +11,10 @@ mod entry;
 mod fill;
 mod finish;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use distbackup_core::model::{Bytes, DiskNo, LinkNo};
+use distbackup_core::model::{Bytes, DiskNo, LinkNo, ObjectNo};
 use distbackup_core::plan::Tally;
 use distbackup_core::restore_planner::{self, Holders, RestorePlan};
 
@@ -42,6 +42,8 @@ pub struct RestoreOptions {
     pub streams: usize,
     /// Disks that an earlier pass of the same restore has read: what they hold is done.
     pub done: Vec<DiskNo>,
+    /// Objects that it found damaged there and that another disk may have whole (R1).
+    pub again: HashSet<ObjectNo>,
 }
 
 /// What a restore needs, before anything is written.
@@ -68,6 +70,10 @@ pub struct RestoreOutcome {
     pub others: u64,
     /// Objects that were rotten or unreadable, with no good copy on a connected disk (R1).
     pub bad: Problems,
+    /// Objects that were rotten or unreadable on one disk and taken from another.
+    pub rescued: Problems,
+    /// Objects that were bad on the connected disks and that another disk may have whole.
+    pub again: HashSet<ObjectNo>,
     /// Entries in the way: other content, another kind, a symlink for a folder (R2, R3).
     pub conflicts: Problems,
     /// Entries that could not be written.
@@ -85,9 +91,18 @@ pub struct RestoreOutcome {
 }
 
 impl RestoreOutcome {
+    /// Counts a file that only these disks may still bring.
+    fn add_missing(&mut self, disks: &[DiskNo], bytes: Bytes) {
+        match self.missing.iter_mut().find(|(known, _)| known == disks) {
+            Some((_, tally)) => tally.add(bytes),
+            None => self.missing.push((disks.to_vec(), Tally { objects: 1, bytes })),
+        }
+    }
+
     /// Whether everything wanted is at the destination as it was.
     pub fn complete(&self) -> bool {
         self.bad.is_empty()
+            && self.rescued.is_empty()
             && self.conflicts.is_empty()
             && self.problems.is_empty()
             && self.missing.is_empty()
