@@ -14,7 +14,7 @@ mod finish;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use distbackup_core::model::{Bytes, DiskNo, LinkNo, ObjectNo};
+use distbackup_core::model::{Bytes, DiskNo, Kind, LinkNo, ObjectNo};
 use distbackup_core::plan::Tally;
 use distbackup_core::restore_planner::{self, Holders, RestorePlan};
 
@@ -144,7 +144,7 @@ pub fn needs(
     walk::<OpError>(reader, options.at, &selection, &mut |step| {
         let Step::Entry { path, entry, .. } = step else { return Ok(()) };
         found = true;
-        if entry.kind != distbackup_core::model::Kind::File {
+        if entry.kind != Kind::File {
             return Ok(());
         }
         needs.files.add(Bytes(entry.stamp.size));
@@ -225,13 +225,18 @@ fn check_room(
         return Ok(());
     }
     let mut needed = 0u64;
+    let mut groups: HashSet<LinkNo> = HashSet::new();
     walk::<OpError>(reader, options.at, selection, &mut |step| {
-        if let Step::Entry { path, entry, .. } = step {
-            let there = crate::platform::stat_path(&entry::below(&options.destination, path));
-            let holes: u64 = entry.holes.0.iter().map(|&(_, length)| length).sum();
-            if !there.is_ok_and(|stat| stat.size == entry.stamp.size) {
-                needed += entry.stamp.size.saturating_sub(holes);
-            }
+        let Step::Entry { path, entry, .. } = step else { return Ok(()) };
+        // The names of a hard-link group share one content.
+        if entry.kind != Kind::File || entry.link.is_some_and(|link| !groups.insert(link)) {
+            return Ok(());
+        }
+        let there = crate::platform::stat_path(&entry::below(&options.destination, path));
+        if !there.is_ok_and(|stat| stat.size == entry.stamp.size) {
+            // Sizes come from a catalog that anybody may have written (C7).
+            let holes = entry.holes.0.iter().fold(0u64, |sum, &(_, length)| sum.saturating_add(length));
+            needed = needed.saturating_add(entry.stamp.size.saturating_sub(holes));
         }
         Ok(())
     })?;
