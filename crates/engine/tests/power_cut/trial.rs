@@ -136,6 +136,10 @@ impl<'w> Trial<'w> {
         let outcome = self.visit().unwrap_or_else(|error| panic!("the visit after {when}: {error}"));
         assert!(outcome.complete(), "the visit after {when}: {outcome:?}");
         assert!(outcome.reconciled.missing.is_empty(), "missing in the visit after {when}: {outcome:?}");
+        assert_eq!(
+            outcome.reconciled.merged_names, 0,
+            "what was given up came back in the visit after {when}"
+        );
         self.check(&format!("after the visit after {when}"));
         assert_eq!(&self.end(), expected, "the end of the visit after {when}");
         assert!(self.disk.is_clean(), "something is not durable after the visit after {when}");
