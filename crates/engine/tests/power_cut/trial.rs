@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use distbackup_core::model::{DiskNo, ObjectId};
+use distbackup_core::model::{Bytes, DiskNo, ObjectId};
 use distbackup_engine::catalog::{Catalog, Pending, inspect};
 use distbackup_engine::disk::Disk;
 use distbackup_engine::disk::simulated::SimulatedDisk;
@@ -143,6 +143,7 @@ impl<'w> Trial<'w> {
         self.check(&format!("after the visit after {when}"));
         assert_eq!(&self.end(), expected, "the end of the visit after {when}");
         assert!(self.disk.is_clean(), "something is not durable after the visit after {when}");
+        assert_eq!(self.disk.clear_incoming().unwrap(), Bytes(0), "left-overs of {when} are still there");
         let copy = self.folder.path().join("fetched.sqlite");
         assert!(self.disk.fetch_catalog(&copy).unwrap(), "no catalog on the disk after {when}");
         inspect(&copy, true).unwrap();
