@@ -113,27 +113,7 @@ impl fmt::Display for Difference {
 ///
 /// If one of the roots is not a folder that can be opened.
 pub fn compare_trees(first: &Path, second: &Path, what: Compare) -> Vec<Difference> {
-    let first = Tree::read(first, what);
-    let second = Tree::read(second, what);
-    let mut found = Vec::new();
-    for (path, left) in &first.nodes {
-        match second.nodes.get(path) {
-            Some(right) => left.differences(right, what, |what, first, second| {
-                found.push(Difference { path: path.clone(), what, first, second });
-            }),
-            None => found.push(only(path, left.kind, "missing")),
-        }
-    }
-    for (path, right) in &second.nodes {
-        if !first.nodes.contains_key(path) {
-            found.push(only(path, "missing", right.kind));
-        }
-    }
-    if what.links {
-        first.differing_links(&second, &mut found);
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
+    Tree::read(first, what).differences(&Tree::read(second, what), what)
 }
 
 /// Stops the test with the list if the trees differ.
@@ -143,19 +123,25 @@ pub fn compare_trees(first: &Path, second: &Path, what: Compare) -> Vec<Differen
 /// If they do.
 #[track_caller]
 pub fn assert_same_trees(first: &Path, second: &Path, what: Compare) {
+    assert_none(
+        &compare_trees(first, second, what),
+        &format!("between {} and {}", first.display(), second.display()),
+    );
+}
+
+/// Stops the test with the list if there are differences; `between` says of what.
+///
+/// # Panics
+///
+/// If there are any.
+#[track_caller]
+pub fn assert_none(found: &[Difference], between: &str) {
     const SHOWN_MAX: usize = 50;
-    let found = compare_trees(first, second, what);
     if found.is_empty() {
         return;
     }
     let lines: Vec<String> = found.iter().take(SHOWN_MAX).map(Difference::to_string).collect();
-    panic!(
-        "{} differences between {} and {}:\n{}",
-        found.len(),
-        first.display(),
-        second.display(),
-        lines.join("\n")
-    );
+    panic!("{} differences {between}:\n{}", found.len(), lines.join("\n"));
 }
 
 fn only(path: &[u8], first: &str, second: &str) -> Difference {
@@ -202,7 +188,7 @@ impl Node {
         if what.mtime {
             compare("mtime", mtime(a), mtime(b));
         }
-        compare("xattrs", xattr_text(&self.xattrs), xattr_text(&other.xattrs));
+        compare("xattrs", xattr_text(&self.xattrs, what), xattr_text(&other.xattrs, what));
         if what.holes && self.kind == "file" {
             let (a, b) = (a.blocks() * 512, b.blocks() * 512);
             let slack = ALLOCATED_SLACK_BYTES.max(a.max(b) * ALLOCATED_PERCENT / 100);
@@ -220,12 +206,66 @@ impl Node {
 /// Marks a value that could not be read: two of them are never the same.
 const UNREADABLE: &str = "unreadable: ";
 
-struct Tree {
+/// A tree as it was when it was read, to be compared after it has changed or gone.
+///
+/// Holds about a kilobyte for each name.
+pub struct Tree {
     nodes: BTreeMap<Vec<u8>, Node>,
 }
 
 impl Tree {
-    fn read(root: &Path, what: Compare) -> Tree {
+    /// Number of names that are no folders.
+    pub fn files(&self) -> usize {
+        self.nodes.values().filter(|node| node.kind != "folder").count()
+    }
+
+    /// Bytes of all different contents, holes counted.
+    pub fn bytes(&self) -> u64 {
+        let files = self.nodes.values().filter(|node| node.kind == "file");
+        let contents: BTreeMap<&str, u64> =
+            files.map(|node| (node.content.as_str(), node.metadata.len())).collect();
+        contents.values().sum()
+    }
+
+    /// Puts `other` at `path` in place of what is there, as a nested mapping does.
+    pub fn graft(&mut self, path: &[u8], other: Tree) {
+        let inside = [path, b"/"].concat();
+        self.nodes.retain(|known, _| known != path && !known.starts_with(&inside));
+        for (below, node) in other.nodes {
+            let whole = if below.is_empty() { path.to_vec() } else { [&inside[..], &below].concat() };
+            self.nodes.insert(whole, node);
+        }
+    }
+
+    /// In what `other` differs, in order of path. Both have to be read with `what`, or more.
+    pub fn differences(&self, other: &Tree, what: Compare) -> Vec<Difference> {
+        let mut found = Vec::new();
+        for (path, left) in &self.nodes {
+            match other.nodes.get(path) {
+                Some(right) => left.differences(right, what, |what, first, second| {
+                    found.push(Difference { path: path.clone(), what, first, second });
+                }),
+                None => found.push(only(path, left.kind, "missing")),
+            }
+        }
+        for (path, right) in &other.nodes {
+            if !self.nodes.contains_key(path) {
+                found.push(only(path, "missing", right.kind));
+            }
+        }
+        if what.links {
+            self.differing_links(other, &mut found);
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found
+    }
+
+    /// Reads the tree at `root`: every byte, and of attributes those that `what` asks for.
+    ///
+    /// # Panics
+    ///
+    /// If the root is not a folder that can be opened.
+    pub fn read(root: &Path, what: Compare) -> Tree {
         let folder = Folder::open(root).unwrap_or_else(|e| panic!("cannot open {}: {e}", root.display()));
         let mut tree = Tree { nodes: BTreeMap::new() };
         let metadata = std::fs::symlink_metadata(folder.itself()).unwrap();
@@ -346,9 +386,10 @@ fn read_xattrs(path: &Path, what: Compare) -> BTreeMap<Vec<u8>, Vec<u8>> {
     names.map(|name| (name.as_bytes().to_vec(), read(&name))).collect()
 }
 
-fn xattr_text(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> String {
+fn xattr_text(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>, what: Compare) -> String {
     let one = |(name, value): (&Vec<u8>, &Vec<u8>)| format!("{}={}", escape_bytes(name), escape_bytes(value));
-    xattrs.iter().map(one).collect::<Vec<_>>().join(", ")
+    let asked = xattrs.iter().filter(|(name, _)| what.takes_xattr(name));
+    asked.map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn mtime(metadata: &Metadata) -> String {

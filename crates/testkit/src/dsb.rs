@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io::{Read, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
+
+use crate::folder::Folder;
 
 /// Nobody's number, for runs as an ordinary user.
 pub const NOBODY: u32 = 65_534;
@@ -357,11 +359,19 @@ fn reap(pid: u32) -> (ExitStatus, u64) {
 }
 
 /// Makes `path` and everything in it belong to `id`; for trees of ordinary runs. Needs root.
+///
+/// What belongs to `id` already stays as it is. Files lose set-id bits and capabilities with their
+/// owner, as always.
 pub fn give_to(path: &Path, id: u32) {
-    std::os::unix::fs::lchown(path, Some(id), Some(id)).unwrap();
-    if fs::symlink_metadata(path).unwrap().is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            give_to(&entry.unwrap().path(), id);
+    let metadata = fs::symlink_metadata(path).unwrap();
+    if (metadata.uid(), metadata.gid()) != (id, id) {
+        lchown(path, Some(id), Some(id)).unwrap();
+    }
+    if metadata.is_dir() {
+        // Not by path: a tree may be deeper than a path may be long.
+        let folder = Folder::open(path).unwrap();
+        for name in folder.names().unwrap() {
+            give_to(&folder.at(&name), id);
         }
     }
 }

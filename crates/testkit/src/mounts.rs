@@ -248,6 +248,12 @@ impl Tmpfs {
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Whether it can hold attributes `user.*`, as since Linux 6.6.
+    pub fn holds_user_attributes(&self) -> bool {
+        const PROBE: &str = "user.probe";
+        xattr::set(self.path(), PROBE, b"").is_ok() && xattr::remove(self.path(), PROBE).is_ok()
+    }
 }
 
 impl Drop for Tmpfs {

@@ -40,7 +40,9 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
     loop {
         let connected = connect(context, &opened.catalog, only.as_deref(), &options.done)?;
         let numbers: Vec<DiskNo> = connected.iter().map(|disk| disk.row.disk).collect();
-        let needs = restore::needs(opened.catalog.read(), &options, &numbers)?;
+        // One moment of the catalog for all questions: each one by itself would lock the file anew.
+        let view = opened.catalog.view()?;
+        let needs = restore::needs(view.read(), &options, &numbers)?;
         if first {
             announce(context, &needs);
         }
@@ -55,7 +57,8 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
             .iter()
             .map(|disk| Readable { disk: disk.row.disk, name: disk.row.name.clone(), port: &disk.disk })
             .collect();
-        let outcome = restore::restore(opened.catalog.read(), &readable, &options, &needs, context.render)?;
+        let outcome = restore::restore(view.read(), &readable, &options, &needs, context.render)?;
+        drop(view);
         let last = only.is_some() || outcome.missing.is_empty() || outcome.interrupted || !may_wait(context);
         exit = exit.or_graver(report(context, &opened.catalog, &outcome, &options, last)?);
         if last {

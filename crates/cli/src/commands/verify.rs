@@ -1,7 +1,7 @@
 //! `dsb verify`.
 
 use distbackup_engine::ops::{shelf, verify};
-use distbackup_engine::platform::Access;
+use distbackup_engine::platform::{self, Access};
 use serde_json::json;
 
 use crate::Outcome;
@@ -23,6 +23,7 @@ pub fn run(context: &Context<'_>, args: &VerifyArgs) -> Outcome {
             restart: args.restart,
             check_only: args.check || context.global.dry_run,
             quarantine: args.quarantine && !context.global.dry_run,
+            streams: if platform::is_rotational(&connected.folder) { 1 } else { 4 },
         };
         let outcome = verify::verify(
             &mut opened.catalog,

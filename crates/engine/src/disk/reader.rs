@@ -60,9 +60,13 @@ impl Content for FileContent {
             }
         }
         let rest = usize::try_from(self.data_end.saturating_sub(self.position)).unwrap_or(usize::MAX);
-        self.buffer.resize(BUFFER_BYTES, 0);
+        // No more than there is to read: most objects are small, and each is read through a buffer of its own.
+        let wanted = rest.min(BUFFER_BYTES);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
         let read = loop {
-            match self.file.read_at(&mut self.buffer[..rest.min(BUFFER_BYTES)], self.position) {
+            match self.file.read_at(&mut self.buffer[..wanted], self.position) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result?,
             }

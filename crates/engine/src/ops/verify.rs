@@ -4,6 +4,8 @@
 //! (D8). A damaged or missing object loses its claim at once (D7); nothing is moved or deleted unless
 //! asked. What is found is recorded folder by folder, so an interrupted verify goes on where it stopped.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use distbackup_core::model::{Bytes, ObjectId};
 use distbackup_core::plan::Tally;
 
@@ -18,6 +20,9 @@ use crate::progress::{Event, Observer, Phase};
 /// Folders of the objects folder.
 const FOLDERS: u16 = 4096;
 
+/// Objects are handed to the readers so many at a time, or a folder if that has more.
+const OBJECTS_AT_ONCE: usize = 256;
+
 /// How to verify.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
@@ -27,6 +32,8 @@ pub struct VerifyOptions {
     pub check_only: bool,
     /// Move damaged objects to `bad-objects/`.
     pub quarantine: bool,
+    /// Objects that are read at the same time; 1 for a rotating disk.
+    pub streams: usize,
 }
 
 /// What a verify found.
@@ -131,20 +138,28 @@ fn folders(
         if observer.stop_requested() {
             break;
         }
-        let found = folder(catalog, disk, row, options, observer, progress.next, outcome)?;
-        let Some(found) = found else { break };
-        for finding in &found {
-            match finding {
-                Finding::Good(held) => {
-                    progress.good += 1;
-                    progress.bytes += held.size.0;
-                    outcome.good.add(held.size);
+        let mut stopped = false;
+        for folder in read_folders(disk, row, options, observer, progress.next)? {
+            let Some(found) = judge(catalog, disk, row, options, progress.next, folder, outcome)? else {
+                stopped = true;
+                break;
+            };
+            for finding in &found {
+                match finding {
+                    Finding::Good(held) => {
+                        progress.good += 1;
+                        progress.bytes += held.size.0;
+                        outcome.good.add(held.size);
+                    }
+                    _ => progress.bad += 1,
                 }
-                _ => progress.bad += 1,
             }
+            waiting.extend(found);
+            progress.next += 1;
         }
-        waiting.extend(found);
-        progress.next += 1;
+        if stopped {
+            break;
+        }
         if waiting.len() >= 10_000 || recorded_at.elapsed().as_secs() >= 10 || progress.next == FOLDERS {
             record(catalog, row, time, run, options, std::mem::take(&mut waiting), progress)?;
             recorded_at = std::time::Instant::now();
@@ -159,16 +174,82 @@ fn note_foreign(outcome: &mut VerifyOutcome, listed: Listed) {
     }
 }
 
-/// Reads one folder; `None` if the user asked to stop in its middle.
-fn folder(
-    catalog: &Catalog,
+/// What one folder holds, with the verdict on each object.
+type ReadFolder = Vec<(Listed, Option<Verdict>)>;
+
+/// Lists folders from `first` on, until there is enough to read, and reads their objects by several threads.
+fn read_folders(
     disk: &dyn Disk,
     row: &DiskRow,
     options: &VerifyOptions,
     observer: &dyn Observer,
+    first: u16,
+) -> Result<Vec<ReadFolder>, OpError> {
+    let mut folders: Vec<ReadFolder> = Vec::new();
+    let mut ids = Vec::new();
+    for prefix in first..FOLDERS {
+        let listed = disk.list_folder(prefix).map_err(OpError::disk(&row.name))?;
+        ids.extend(listed.iter().filter_map(|listed| match listed {
+            Listed::Object { id, .. } => Some(*id),
+            Listed::Foreign { .. } => None,
+        }));
+        folders.push(listed.into_iter().map(|listed| (listed, None)).collect());
+        if ids.len() >= OBJECTS_AT_ONCE {
+            break;
+        }
+    }
+    let mut verdicts = read_all(disk, options, observer, &ids).into_iter();
+    for (listed, verdict) in folders.iter_mut().flatten() {
+        if matches!(listed, Listed::Object { .. }) {
+            *verdict = verdicts.next();
+        }
+    }
+    Ok(folders)
+}
+
+fn read_all(
+    disk: &dyn Disk,
+    options: &VerifyOptions,
+    observer: &dyn Observer,
+    ids: &[ObjectId],
+) -> Vec<Verdict> {
+    let next = AtomicUsize::new(0);
+    let each = || {
+        let mut read_here = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&id) = ids.get(at) else { return read_here };
+            observer.event(Event::Working { path: id.hex().as_bytes() });
+            read_here.push((at, read(disk, id, observer)));
+            observer.event(Event::Done { files: 1, bytes: Bytes(0) });
+        }
+    };
+    let mut verdicts: Vec<(usize, Verdict)> = std::thread::scope(|scope| {
+        let helpers = options.streams.clamp(1, ids.len().max(1)) - 1;
+        let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(each)).collect();
+        let mut all = each();
+        for helper in helpers {
+            all.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    verdicts.sort_unstable_by_key(|(at, _)| *at);
+    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+}
+
+/// Compares one folder that was read with what the catalog claims; `None` if the user asked to stop in its middle.
+fn judge(
+    catalog: &Catalog,
+    disk: &dyn Disk,
+    row: &DiskRow,
+    options: &VerifyOptions,
     prefix: u16,
+    folder: ReadFolder,
     outcome: &mut VerifyOutcome,
 ) -> Result<Option<Vec<Finding>>, OpError> {
+    if folder.iter().any(|(_, verdict)| matches!(verdict, Some(Verdict::Stopped))) {
+        return Ok(None);
+    }
     let reader = catalog.read();
     let mut held = reader.held_in_folder(row.disk, prefix)?.into_iter().peekable();
     let mut findings = Vec::new();
@@ -176,28 +257,24 @@ fn folder(
         outcome.missing.try_add(|| name_of(&reader, held.object), "it is not on the disk")?;
         Ok(Finding::Missing(held))
     };
-    for listed in disk.list_folder(prefix).map_err(OpError::disk(&row.name))? {
-        let Listed::Object { id, size } = listed else {
+    for (listed, verdict) in folder {
+        let (Listed::Object { id, size }, Some(verdict)) = (&listed, verdict) else {
             note_foreign(outcome, listed);
             continue;
         };
+        let (id, size) = (*id, *size);
         while let Some(gone) = held.next_if(|held| held.id < id) {
             findings.push(missing(gone, outcome)?);
         }
         let claimed = held.next_if(|held| held.id == id);
-        let hex = id.hex();
-        observer.event(Event::Working { path: hex.as_bytes() });
-        let verdict = read(disk, id, observer);
-        observer.event(Event::Done { files: 1, bytes: Bytes(0) });
+        let name = || claimed.map_or_else(|| Ok(id.hex().into_bytes()), |held| name_of(&reader, held.object));
         match (verdict, claimed) {
             (Verdict::Stopped, _) => return Ok(None),
             (Verdict::Good, Some(held)) => findings.push(Finding::Good(held)),
             (Verdict::Good, None) => outcome.unknown.add(size),
             (Verdict::Bad, claimed) => {
-                let name = claimed.map_or(Ok(hex.into_bytes()), |held| name_of(&reader, held.object))?;
-                outcome
-                    .bad
-                    .add(&name, format!("object {id}: its content differs (bit rot or a failing disk)"));
+                let why = format!("object {id}: its content differs (bit rot or a failing disk)");
+                outcome.bad.try_add(name, why)?;
                 findings.push(match claimed {
                     Some(held) => Finding::Bad(held, size),
                     None => Finding::UnknownBad(id, size),
@@ -208,8 +285,7 @@ fn folder(
                 }
             }
             (Verdict::Unreadable(why), claimed) => {
-                let name = claimed.map_or(Ok(hex.into_bytes()), |held| name_of(&reader, held.object))?;
-                outcome.unreadable.add(&name, format!("object {id}: {why}"));
+                outcome.unreadable.try_add(name, format!("object {id}: {why}"))?;
                 findings.extend(claimed.map(|held| Finding::Bad(held, size)));
             }
             (Verdict::Gone, claimed) => {

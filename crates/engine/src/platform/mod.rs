@@ -8,6 +8,7 @@
 mod accounts;
 mod change;
 mod durable;
+mod far;
 mod filesystem;
 mod holes;
 mod lock;

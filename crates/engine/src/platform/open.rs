@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::far::reach;
 use super::stat::{Stat, stat_fd};
 use super::system;
 
@@ -46,7 +47,7 @@ pub fn open_folder_following(path: &Path) -> io::Result<OwnedFd> {
 /// Never follows a link, never hangs on a fifo, leaves the access time alone where that is
 /// permitted. Anything but a regular file is `InvalidInput`.
 pub fn open_source(path: &Path) -> io::Result<(File, Stat)> {
-    regular(open(CWD, path, SOURCE)?)
+    reach(path, |dir, path| regular(open(dir, path, SOURCE)?))
 }
 
 /// Like [`open_source`], for `name` in the open folder `dir`.

@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use distbackup_core::model::{DeviceNumber, Kind};
-use rustix::fs::{CWD, FileType};
+use rustix::fs::FileType;
 
+use super::far::reach;
 use super::system;
 
 /// What kind of thing a name stands for, including those that are no entries.
@@ -89,7 +90,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Stat> {
 
 /// The facts about `path`; a symbolic link as its last component is not followed.
 pub fn stat_path(path: &Path) -> io::Result<Stat> {
-    Ok(convert(&rustix::fs::statat(CWD, path, system::STAT_FLAGS)?))
+    reach(path, |dir, path| Ok(convert(&rustix::fs::statat(dir, path, system::STAT_FLAGS)?)))
 }
 
 /// The facts about an open file or folder.

@@ -8,6 +8,8 @@ use std::path::Path;
 use distbackup_core::model::Xattr;
 use rustix::io::Errno;
 
+use super::far::reach;
+use super::paths::bytes_of_path;
 use super::system;
 
 /// Most files have no attributes or a short list; a whole list and a single value have at most 64 KiB in
@@ -19,12 +21,12 @@ const BUFFERS_BYTES: [usize; 3] = [512, 8 << 10, 64 << 10];
 /// Empty where the filesystem has none. An attribute that this user may not read, or that is
 /// removed meanwhile, is left out; any other trouble is an error of the whole.
 pub fn read_xattrs(path: &Path) -> io::Result<Vec<Xattr>> {
-    collect(|buffer| system::list_xattrs(path, buffer), |name, buffer| system::get_xattr(path, name, buffer))
+    reach(path, |dir, rest| if rest == path { read(path) } else { read_xattrs_at(dir, &bytes_of_path(rest)) })
 }
 
 /// Like [`read_xattrs`], for `name` in the open folder `dir`.
 pub fn read_xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<Xattr>> {
-    read_xattrs(&system::path_at(dir, name)).map_err(|error| {
+    read(&system::path_at(dir, name)).map_err(|error| {
         // The path leads through /proc: its absence must not be taken for the file's.
         match super::stat_at(dir, name) {
             Ok(_) if error.kind() == io::ErrorKind::NotFound => io::Error::other("/proc is not mounted"),
@@ -32,6 +34,10 @@ pub fn read_xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<Xattr>
             Err(gone) => gone,
         }
     })
+}
+
+fn read(path: &Path) -> io::Result<Vec<Xattr>> {
+    collect(|buffer| system::list_xattrs(path, buffer), |name, buffer| system::get_xattr(path, name, buffer))
 }
 
 /// Reads all attributes through the two calls that the system has for it.

@@ -84,6 +84,7 @@ fn copy_all(
         ledger,
         unit: visit.row.unit,
         disk: visit.disk,
+        odd_places: !outcome.reconciled.foreign.is_empty(),
         observer: visit.observer,
     };
     let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
@@ -215,11 +216,11 @@ fn finish(
     let mut seen: HashSet<ObjectId> = HashSet::new();
     let mut batch = Vec::new();
     let mut rest = Vec::new();
+    let view = visit.catalog.view()?;
     for Copied { staged, billed, copies_before, provisional, object } in copied {
         // A new file may turn out to have a content that is on this disk already, or twice in the batch.
-        let known = visit.catalog.read().object_by_id(&staged.id)?;
-        let held = match known {
-            Some(row) => visit.catalog.read().holds(disk, row.object)?,
+        let held = match view.read().object_by_id(&staged.id)? {
+            Some(row) => view.read().holds(disk, row.object)?,
             None => false,
         };
         let duplicate = held || !seen.insert(staged.id);
@@ -232,6 +233,7 @@ fn finish(
             outcome.written += billed;
         }
     }
+    drop(view);
     if rest.is_empty() {
         return Ok(());
     }

@@ -32,6 +32,8 @@ pub struct Tools<'t> {
     pub unit: u64,
     /// The disk.
     pub disk: &'t dyn Disk,
+    /// Things that are no objects were seen among them: one may stand in the place of a copy (D15).
+    pub odd_places: bool,
     /// Who watches.
     pub observer: &'t dyn Observer,
 }
@@ -210,7 +212,14 @@ impl Stager<'_> {
     fn attempt_in(&self, task: &Task, mut source: Source, billed: Bytes) -> Result<Settled, Failure> {
         let disk = self.tools.disk;
         self.tools.observer.event(Event::Working { path: &source.vpath });
+        let vpath = source.vpath.clone();
         let staged = self.write(&mut source)?;
+        if self.tools.odd_places
+            && let Err(error @ DiskError::Foreign { .. }) = disk.open(staged.id)
+        {
+            disk.discard(staged).map_err(Failure::Disk)?;
+            return Err(self.left_out(vpath, format!("no place for it on the disk: {error}")));
+        }
         let judged = judge(&self.reader, self.tools, task, source, &staged);
         let dropped = match judged {
             Ok(Judged::Good { provisional, object }) => {
