@@ -1,7 +1,7 @@
 //! Whatever stops a visit, and wherever: no claim is without its object, and the next visit gets to the same end.
 //!
 //! A visit of a simulated disk is stopped at each of its operations, in each way. Nothing changes while the 4096 folders
-//! of the disk are listed, so only one in 512 of those operations is tried. With `POWER_CUT_ALL=1` every one of
+//! of the disk are listed, so only one in 2048 of those operations is tried. With `POWER_CUT_ALL=1` every one of
 //! them is, in one way each, and everything else in more ways; that takes a quarter of an hour.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -18,8 +18,10 @@ use world::World;
 /// What stops a visit.
 #[derive(Debug, Clone, Copy)]
 enum Stop {
-    /// The process dies; the system writes what it knows to the disk later.
-    Killed,
+    /// The process dies before the operation; the system writes what it knows to the disk later.
+    KilledBefore,
+    /// The process dies right after the operation, before anything else, such as a commit of the catalog.
+    KilledAfter,
     /// The power goes.
     Cut(PowerCut),
     /// The operation fails, once; afterwards the power goes.
@@ -37,7 +39,8 @@ fn stops(operation: &Operation) -> Vec<Stop> {
     // Each operation has arbitrary remainders of its own, and the same ones whenever this runs.
     let keep = |seed| Stop::Cut(PowerCut::Keep { seed: number * 8 + seed });
     let mut stops = vec![
-        Stop::Killed,
+        Stop::KilledBefore,
+        Stop::KilledAfter,
         Stop::Cut(PowerCut::LoseAll),
         keep(0),
         Stop::Error(Failure::Eio),
@@ -45,7 +48,7 @@ fn stops(operation: &Operation) -> Vec<Stop> {
     ];
     match (operation.action, everything()) {
         (Action::List, true) => vec![stops[number as usize % stops.len()]],
-        (Action::List, false) if number % 512 != 1 => Vec::new(),
+        (Action::List, false) if number % 2048 != 1 => Vec::new(),
         (_, false) => stops,
         (_, true) => {
             stops.push(Stop::Error(Failure::Erofs));
@@ -87,14 +90,15 @@ fn stop_once(world: &World, expected: &End, number: u64, stop: Stop) {
     let mut trial = Trial::of(world);
     match stop {
         Stop::Error(failure) => trial.disk.fail_at(number, failure),
-        Stop::Killed | Stop::Cut(_) => trial.disk.crash_at(number),
+        Stop::KilledBefore | Stop::Cut(_) => trial.kill_at(number, number),
+        Stop::KilledAfter => trial.kill_at(number, number + 1),
     }
     // Usually an error; an outcome where the operation was one whose failure is harmless.
     if let Err(error) = trial.visit() {
         assert!(!error.to_string().is_empty(), "{when}");
     }
     match stop {
-        Stop::Killed => trial.disk.reconnect(),
+        Stop::KilledBefore | Stop::KilledAfter => trial.disk.reconnect(),
         Stop::Cut(cut) => trial.disk.power_cut(cut),
         Stop::Error(_) => {
             trial.check(&when);
@@ -117,7 +121,7 @@ fn stop_everywhere(world: &World) {
         stops.iter().for_each(|stop| stop_once(world, &expected, operation.number, *stop));
     }
     eprintln!("stopped at {tried} of {} operations, {count} times", operations.len());
-    assert!(tried > 40, "only {tried} operations");
+    assert!(tried > 35, "only {tried} operations");
 }
 
 #[test]
@@ -127,12 +131,11 @@ fn d3_d19_whatever_stops_a_visit_short_of_room_costs_no_claim_and_no_object() {
 
 #[test]
 fn d3_d19_whatever_stops_a_first_fill_costs_no_claim_and_the_next_visit_goes_on() {
-    stop_everywhere(&World::first_fill(false));
-}
-
-#[test]
-fn d3_d19_whatever_stops_a_visit_that_hashes_while_it_copies_costs_no_claim() {
     stop_everywhere(&World::first_fill(true));
+    // Files that were hashed before take the same way, but for being hashed.
+    if everything() {
+        stop_everywhere(&World::first_fill(false));
+    }
 }
 
 #[test]

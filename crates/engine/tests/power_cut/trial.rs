@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use distbackup_core::model::{DiskNo, ObjectId};
+use distbackup_core::model::{Bytes, DiskNo, ObjectId};
 use distbackup_engine::catalog::{Catalog, Pending, inspect};
 use distbackup_engine::disk::Disk;
 use distbackup_engine::disk::simulated::SimulatedDisk;
@@ -26,29 +26,41 @@ pub struct End {
 pub struct Trial<'w> {
     world: &'w World,
     folder: TempDir,
+    /// The catalog as it was when the process was killed.
+    left: Option<TempDir>,
     catalog: Option<Catalog>,
     /// The disk that is visited.
     pub disk: SimulatedDisk,
 }
 
-/// A catalog as a process that is gone left it: with its log of changes, which the next one has to take up.
-fn copy_catalog(from: &Path) -> TempDir {
-    let folder = quick_folder();
+/// Copies a catalog as a process that is killed now would leave it: with its log of changes, which the next one has to
+/// take up.
+fn copy_catalog(from: &Path, to: &Path) {
     for ending in ["", "-wal"] {
         let name = |folder| format!("{}{ending}", catalog_path(folder).display());
         if Path::new(&name(from)).exists() {
-            fs::copy(name(from), name(folder.path())).unwrap();
+            fs::copy(name(from), name(to)).unwrap();
         }
     }
-    folder
 }
 
 impl<'w> Trial<'w> {
     /// Nothing has happened yet.
     pub fn of(world: &'w World) -> Trial<'w> {
-        let folder = copy_catalog(world.folder.path());
+        let folder = quick_folder();
+        copy_catalog(world.folder.path(), folder.path());
         let catalog = Some(Catalog::open(&catalog_path(folder.path())).unwrap());
-        Trial { world, folder, catalog, disk: world.disk.cloned() }
+        Trial { world, folder, left: None, catalog, disk: world.disk.cloned() }
+    }
+
+    /// The process will be killed when operation `look` begins, in truth: what it does to the catalog afterwards
+    /// never happened. `crash` is the first operation that does not get to the disk.
+    pub fn kill_at(&mut self, look: u64, crash: u64) {
+        let left = quick_folder();
+        let (from, to) = (self.folder.path().to_owned(), left.path().to_owned());
+        self.disk.look_at(look, move || copy_catalog(&from, &to));
+        self.disk.crash_at(crash);
+        self.left = Some(left);
     }
 
     /// The visit.
@@ -59,7 +71,11 @@ impl<'w> Trial<'w> {
 
     /// The process is gone; another one opens what it left.
     pub fn restart(&mut self) {
-        let folder = copy_catalog(self.folder.path());
+        let folder = self.left.take().unwrap_or_else(|| {
+            let left = quick_folder();
+            copy_catalog(self.folder.path(), left.path());
+            left
+        });
         self.catalog = Some(Catalog::open(&catalog_path(folder.path())).unwrap());
         self.folder = folder;
     }
@@ -120,9 +136,14 @@ impl<'w> Trial<'w> {
         let outcome = self.visit().unwrap_or_else(|error| panic!("the visit after {when}: {error}"));
         assert!(outcome.complete(), "the visit after {when}: {outcome:?}");
         assert!(outcome.reconciled.missing.is_empty(), "missing in the visit after {when}: {outcome:?}");
+        assert_eq!(
+            outcome.reconciled.merged_names, 0,
+            "what was given up came back in the visit after {when}"
+        );
         self.check(&format!("after the visit after {when}"));
         assert_eq!(&self.end(), expected, "the end of the visit after {when}");
         assert!(self.disk.is_clean(), "something is not durable after the visit after {when}");
+        assert_eq!(self.disk.clear_incoming().unwrap(), Bytes(0), "left-overs of {when} are still there");
         let copy = self.folder.path().join("fetched.sqlite");
         assert!(self.disk.fetch_catalog(&copy).unwrap(), "no catalog on the disk after {when}");
         inspect(&copy, true).unwrap();

@@ -10,6 +10,7 @@ mod medium;
 mod port;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -114,6 +115,15 @@ pub struct SimulatedDisk {
     state: Mutex<State>,
 }
 
+/// Somebody who wants to see the world at the moment of an operation.
+struct Look(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     medium: Medium,
@@ -122,6 +132,7 @@ struct State {
     failures: BTreeMap<u64, Failure>,
     next_syncs_to_pass: Option<u64>,
     crash_at: Option<u64>,
+    look_at: Option<(u64, Look)>,
     vanished: bool,
     read_only: bool,
     capacity: Option<Bytes>,
@@ -192,6 +203,12 @@ impl SimulatedDisk {
     /// From operation `number` on everything fails, until [`SimulatedDisk::power_cut`]: the process is dead.
     pub fn crash_at(&self, number: u64) {
         self.state().crash_at = Some(number);
+    }
+
+    /// Calls `look` when operation `number` begins, before anything of it happens: a process that is killed there
+    /// leaves the rest of the world as it is then, but in a test it goes on for a while. `look` may not use the disk.
+    pub fn look_at(&self, number: u64, look: impl FnOnce() + Send + 'static) {
+        self.state().look_at = Some((number, Look(Box::new(look))));
     }
 
     /// The disk is pulled out (`true`) or put back; what no sync covered is kept for a power cut to decide on.
@@ -321,12 +338,16 @@ impl State {
         self.staged.clear();
         self.failures.clear();
         (self.crash_at, self.next_syncs_to_pass, self.sync_failure) = (None, None, None);
+        self.look_at = None;
     }
 
     /// Counts an operation, and fails it if it is to fail.
     fn begin(&mut self, action: Action, path: &str) -> Result<(), DiskError> {
         self.count += 1;
         self.log.push(Operation { number: self.count, action, path: path.to_owned() });
+        if let Some((_, Look(look))) = self.look_at.take_if(|(number, _)| *number == self.count) {
+            look();
+        }
         let sync_fails = action == Action::Sync && self.sync_is_to_fail();
         let errno = match self.failures.remove(&self.count) {
             _ if self.is_gone() || sync_fails => Errno::IO,
