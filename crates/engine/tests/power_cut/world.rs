@@ -45,7 +45,9 @@ pub struct World {
 /// A folder in memory where there is one: the power that is cut here is the disk's, not the PC's, and thousands of
 /// catalog transactions need not wait for a real device.
 pub fn quick_folder() -> TempDir {
-    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
+    let mut named = tempfile::Builder::new();
+    named.prefix("power-cut-");
+    named.tempdir_in("/dev/shm").or_else(|_| named.tempdir()).unwrap()
 }
 
 /// Where the catalog stands in its folder.
