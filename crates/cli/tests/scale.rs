@@ -58,8 +58,8 @@ fn run<A: AsRef<OsStr>>(dsb: &Dsb, memory_max: u64, arguments: impl IntoIterator
 /// The last line of type `kind` of an answer as JSON.
 #[track_caller]
 fn answer(run: &Run, kind: &str) -> Value {
-    let lines = run.stdout().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["type"] == kind).next_back().unwrap_or_else(|| panic!("no {kind}\n{run}"))
+    let mut lines = run.stdout().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.rfind(|line| line["type"] == kind).unwrap_or_else(|| panic!("no {kind}\n{run}"))
 }
 
 /// A folder in memory if so many files and bytes fit there well, else in the usual place.
