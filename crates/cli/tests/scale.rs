@@ -58,8 +58,8 @@ fn run<A: AsRef<OsStr>>(dsb: &Dsb, memory_max: u64, arguments: impl IntoIterator
 /// The last line of type `kind` of an answer as JSON.
 #[track_caller]
 fn answer(run: &Run, kind: &str) -> Value {
-    let lines = run.stdout().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["type"] == kind).next_back().unwrap_or_else(|| panic!("no {kind}\n{run}"))
+    let mut lines = run.stdout().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.rfind(|line| line["type"] == kind).unwrap_or_else(|| panic!("no {kind}\n{run}"))
 }
 
 /// A folder in memory if so many files and bytes fit there well, else in the usual place.
@@ -168,7 +168,7 @@ fn a_million_entries_need_no_more_than_300_mb() {
     assert_eq!(files.sum::<u64>(), million.set.files);
 }
 
-/// Bytes of data, and where they begin: at both ends, and somewhere between.
+/// Length of each island of data in the large file.
 const ISLAND: usize = 100_000;
 
 /// A file of `bytes` with three islands of data.
@@ -180,10 +180,12 @@ fn film(path: &Path, bytes: u64) {
     }
 }
 
+/// Where the islands begin: at both ends, and in the middle.
 fn islands(bytes: u64) -> [u64; 3] {
     [0, bytes / 2, bytes - ISLAND as u64]
 }
 
+/// The data that belongs at `offset`.
 fn island(offset: u64) -> Vec<u8> {
     Rng::new(offset).bytes(ISLAND)
 }
