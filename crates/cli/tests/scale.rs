@@ -65,10 +65,13 @@ fn answer(run: &Run, kind: &str) -> Value {
 /// A folder in memory if so many files and bytes fit there well, else in the usual place.
 fn roomy(files: u64, bytes: u64) -> TempDir {
     let memory = Path::new("/dev/shm");
+    let mut named = tempfile::Builder::new();
+    // What lies in memory says whose it is, should it be left there.
+    named.prefix("dsb-scale-");
     let fits = |fs: rustix::fs::StatVfs| fs.f_favail > files && fs.f_bavail * fs.f_frsize > bytes;
     match statvfs(memory).is_ok_and(fits) {
-        true => TempDir::new_in(memory).unwrap(),
-        false => TempDir::new().unwrap(),
+        true => named.tempdir_in(memory).unwrap(),
+        false => named.tempdir().unwrap(),
     }
 }
 
