@@ -65,10 +65,13 @@ fn answer(run: &Run, kind: &str) -> Value {
 /// A folder in memory if so many files and bytes fit there well, else in the usual place.
 fn roomy(files: u64, bytes: u64) -> TempDir {
     let memory = Path::new("/dev/shm");
+    let mut named = tempfile::Builder::new();
+    // What lies in memory says whose it is, should it be left there.
+    named.prefix("dsb-scale-");
     let fits = |fs: rustix::fs::StatVfs| fs.f_favail > files && fs.f_bavail * fs.f_frsize > bytes;
     match statvfs(memory).is_ok_and(fits) {
-        true => TempDir::new_in(memory).unwrap(),
-        false => TempDir::new().unwrap(),
+        true => named.tempdir_in(memory).unwrap(),
+        false => named.tempdir().unwrap(),
     }
 }
 
@@ -168,7 +171,7 @@ fn a_million_entries_need_no_more_than_300_mb() {
     assert_eq!(files.sum::<u64>(), million.set.files);
 }
 
-/// Bytes of data, and where they begin: at both ends, and somewhere between.
+/// Length of each island of data in the large file.
 const ISLAND: usize = 100_000;
 
 /// A file of `bytes` with three islands of data.
@@ -180,10 +183,12 @@ fn film(path: &Path, bytes: u64) {
     }
 }
 
+/// Where the islands begin: at both ends, and in the middle.
 fn islands(bytes: u64) -> [u64; 3] {
     [0, bytes / 2, bytes - ISLAND as u64]
 }
 
+/// The data that belongs at `offset`.
 fn island(offset: u64) -> Vec<u8> {
     Rng::new(offset).bytes(ISLAND)
 }
