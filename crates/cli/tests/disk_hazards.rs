@@ -157,7 +157,8 @@ fn d7_verify_finds_every_flipped_bit_and_the_next_backup_heals_it() {
 
     // Looking alone changes nothing: neither claims nor objects.
     let before = Frozen::of(&[&red]);
-    names_exactly(&world.dsb.run(["verify", "--check", "red"]).code(4), &rotten, &all);
+    let check = world.dsb.run(["verify", "--check", "red"]).code(4).says("still count as copies");
+    names_exactly(&check, &rotten, &all);
     assert_eq!(world.holders(&rotten[0]), ["blue", "red"]);
     let verify = answer(&world, &["verify", "red"], 4, "verify");
     assert_eq!(verify["bad"].as_u64(), Some(rotten.len() as u64), "{verify}");
@@ -186,6 +187,19 @@ fn d7_quarantine_keeps_what_was_bad_for_inspection_and_out_of_the_way() {
     let kept = world.place("red").join("bad-objects").join(file.file_name().unwrap());
     assert_eq!(fs::read(kept).unwrap(), rotten);
     world.update_and_back_up("red");
+    world.dsb.run(["verify", "red"]).ok();
+}
+
+#[test]
+fn d7_what_a_verify_found_before_it_was_interrupted_counts_for_the_one_that_goes_on() {
+    let world = world_on(&["red"], 3);
+    // As an interrupted verify leaves it, that had found one bad object and gone through most folders.
+    meddle(
+        &world.dsb.catalog().join("distbackup.sqlite"),
+        "INSERT INTO verify_progress (disk, started_ns, next, good, bad, bytes) VALUES (1, 1, 4090, 3, 1, 9)",
+    );
+    let verify = world.dsb.run(["verify", "red"]).code(4).says("found before it was interrupted");
+    verify.silent_about("Every object is what its name says");
     world.dsb.run(["verify", "red"]).ok();
 }
 

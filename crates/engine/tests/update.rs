@@ -263,3 +263,22 @@ fn make_fifo(path: &Path) {
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
 }
+
+#[test]
+fn s11_a_time_that_cannot_be_recorded_is_reported_and_the_file_taken_all_the_same() {
+    let mut set = Set::new();
+    let file = set.write("from the future", "content");
+    // The year 2400, where the filesystem knows it.
+    let moment = rustix::fs::Timespec { tv_sec: 13_569_465_600, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: moment, last_modification: moment };
+    rustix::fs::utimensat(rustix::fs::CWD, &file, &times, rustix::fs::AtFlags::empty()).unwrap();
+    let outcome = set.update();
+    if fs::metadata(&file).unwrap().modified().unwrap()
+        > std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(10_000_000_000)
+    {
+        assert_eq!(outcome.problems.count, 1, "{:?}", outcome.problems);
+        assert!(outcome.problems.first[0].reason.contains("2262"));
+    }
+    assert!(set.object_of("from the future").is_some());
+    assert_eq!(set.update().problems.count, 0, "said once");
+}

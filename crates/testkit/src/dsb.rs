@@ -20,7 +20,7 @@ use crate::folder::Folder;
 /// Nobody's number, for runs as an ordinary user.
 pub const NOBODY: u32 = 65_534;
 
-/// How long a run may take before it counts as hanging.
+/// How long a run may take before it counts as hanging, unless the test says otherwise.
 const HANGS_AFTER: Duration = Duration::from_secs(300);
 
 /// The program with a home and a catalog folder of its own, which vanish with this value.
@@ -31,6 +31,7 @@ pub struct Dsb {
     catalog: PathBuf,
     user: Option<u32>,
     variables: Vec<(OsString, OsString)>,
+    patience: Duration,
 }
 
 impl Dsb {
@@ -38,7 +39,8 @@ impl Dsb {
     pub fn new(program: impl Into<PathBuf>) -> Dsb {
         let home = TempDir::new().unwrap();
         let catalog = home.path().join("catalog");
-        Dsb { program: program.into(), home, catalog, user: None, variables: Vec::new() }
+        let variables = Vec::new();
+        Dsb { program: program.into(), home, catalog, user: None, variables, patience: HANGS_AFTER }
     }
 
     /// The same program with an empty home: another PC.
@@ -67,6 +69,12 @@ impl Dsb {
         self
     }
 
+    /// Lets a run take so long before it counts as hanging.
+    pub fn with_patience(mut self, patience: Duration) -> Dsb {
+        self.patience = patience;
+        self
+    }
+
     /// `$HOME` of the runs.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -90,7 +98,7 @@ impl Dsb {
     ) -> Run {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped());
-        let mut running = Running::start(command);
+        let mut running = Running::start(command, self.patience);
         // A program that never asks closes its end: not this function's business.
         let _ = running.child.stdin.take().unwrap().write_all(input.as_bytes());
         running.wait()
@@ -98,7 +106,7 @@ impl Dsb {
 
     /// Starts a run that goes on beside the test.
     pub fn start<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Running {
-        Running::start(self.command(arguments))
+        Running::start(self.command(arguments), self.patience)
     }
 
     /// The prepared command, for what this module does not foresee.
@@ -124,11 +132,12 @@ pub struct Running {
     child: Child,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
+    patience: Duration,
     reaped: bool,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Running {
+    fn start(mut command: Command, patience: Duration) -> Running {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let text = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
@@ -136,7 +145,7 @@ impl Running {
         // Both are read beside the run: a full pipe would stop it.
         let stdout = Some(read_all(child.stdout.take().unwrap()));
         let stderr = Some(read_all(child.stderr.take().unwrap()));
-        Running { command, child, stdout, stderr, reaped: false }
+        Running { command, child, stdout, stderr, patience, reaped: false }
     }
 
     /// Its process number.
@@ -202,7 +211,7 @@ impl Running {
     ///
     /// If the program hangs, or reports a panic of its own.
     pub fn wait(mut self) -> Run {
-        let deadline = Instant::now() + HANGS_AFTER;
+        let deadline = Instant::now() + self.patience;
         while !self.has_ended() {
             if Instant::now() > deadline {
                 self.signal(Signal::KILL);
@@ -256,6 +265,11 @@ impl Run {
     pub fn code(self, expected: i32) -> Run {
         assert_eq!(self.status.code(), Some(expected), "exit code\n{self}");
         self
+    }
+
+    /// What was run, for messages.
+    pub fn command(&self) -> &str {
+        &self.command
     }
 
     /// The exit code, or `None` if a signal ended the run.

@@ -5,6 +5,7 @@
 //! makes a test skip with one loud line on stderr, which [`skipped`] writes past the test harness.
 //!
 //! - [`tree`] builds source trees: ordinary, many small files, large ones, and everything odd.
+//! - [`generate`] makes a set of a million files in seconds.
 //! - [`compare`] says in what two trees differ, down to holes, ACLs and hard links.
 //! - [`mounts`] lends disks that can be full, read-only, pulled out or lose their power.
 //! - [`dsb`] runs the program in a home of its own, waits for it or kills it.
@@ -18,6 +19,7 @@ use std::io::Write as _;
 pub mod compare;
 pub mod dsb;
 pub mod folder;
+pub mod generate;
 pub mod mounts;
 pub mod rng;
 pub mod tree;

@@ -244,8 +244,10 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
     }
     if outcome.pending.objects > 0 && !options.dry_run {
         let (files, size) =
-            (count(outcome.pending.objects, "file", "files"), render.size(outcome.pending.bytes));
-        render.warning(&format!("{files} ({size}) are not hashed yet and were left out; dsb update, or backup --update, takes them"));
+            (count(outcome.pending.objects, "file is", "files are"), render.size(outcome.pending.bytes));
+        render.warning(&format!(
+            "{files} not hashed yet ({size}) and left out; dsb update, or backup --update, takes them"
+        ));
     }
     if outcome.full {
         render.warning("the disk refused room that it had promised; what was copied before is safe");

@@ -34,6 +34,7 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
         numeric_ids: args.numeric_ids,
         streams: 2,
         done: Vec::new(),
+        again: Default::default(),
     };
     let mut exit = Exit::DONE;
     let mut first = true;
@@ -65,6 +66,7 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
             return Ok(exit);
         }
         options.done.extend(numbers);
+        options.again.extend(&outcome.again);
         first = false;
         if !wait_for_next(context, &opened.catalog, &outcome, &options.done)? {
             return Ok(exit.or_graver(Exit::PART));
@@ -176,7 +178,7 @@ fn report(
         "restore",
         json!({
             "restored": outcome.restored.objects, "bytes": outcome.restored.bytes.0, "present": outcome.present.objects,
-            "others": outcome.others, "bad": outcome.bad.count, "conflicts": outcome.conflicts.count,
+            "others": outcome.others, "bad": outcome.bad.count, "rescued": outcome.rescued.count, "conflicts": outcome.conflicts.count,
             "problems": outcome.problems.count, "lost": outcome.lost.count,
             "never_captured": outcome.never_captured.count,
             "missing": outcome.missing.iter().map(|(disks, tally)| json!({
@@ -201,6 +203,7 @@ fn report(
         ));
     }
     render.problems("damaged on every disk that is connected", &outcome.bad);
+    render.problems("damaged on one disk, but restored from another disk", &outcome.rescued);
     render.problems("in the way at the destination; kept (--overwrite replaces files)", &outcome.conflicts);
     render.problems("could not be restored", &outcome.problems);
     render.problems("on no disk any more", &outcome.lost);
@@ -224,7 +227,7 @@ fn report(
     if outcome.interrupted {
         exit = exit.or_graver(Exit::INTERRUPTED);
     }
-    if !outcome.bad.is_empty() || !outcome.lost.is_empty() {
+    if !outcome.bad.is_empty() || !outcome.rescued.is_empty() || !outcome.lost.is_empty() {
         exit = exit.or_graver(Exit::DAMAGE);
     }
     let in_part = !outcome.conflicts.is_empty()

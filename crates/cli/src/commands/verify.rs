@@ -34,20 +34,20 @@ pub fn run(context: &Context<'_>, args: &VerifyArgs) -> Outcome {
             &options,
             context.render,
         )?;
-        Ok(report(context, &connected.row.name, &outcome))
+        Ok(report(context, &connected.row.name, &outcome, options.check_only))
     })();
     context.end_run(&mut opened.catalog, run, &outcome, &json!({}))?;
     outcome
 }
 
-fn report(context: &Context<'_>, disk: &str, outcome: &verify::VerifyOutcome) -> Exit {
+fn report(context: &Context<'_>, disk: &str, outcome: &verify::VerifyOutcome, check_only: bool) -> Exit {
     let render = context.render;
     render.object(
         "verify",
         json!({
             "disk": disk, "good": outcome.good.objects, "bytes": outcome.good.bytes.0, "bad": outcome.bad.count,
             "unreadable": outcome.unreadable.count, "missing": outcome.missing.count,
-            "unknown": outcome.unknown.objects, "complete": outcome.complete, "resumed": outcome.resumed,
+            "unknown": outcome.unknown.objects, "bad_before": outcome.bad_before, "complete": outcome.complete, "resumed": outcome.resumed,
             "catalog_copy_damaged": outcome.catalog_copy_damaged, "quarantined": outcome.quarantined,
         }),
     );
@@ -64,6 +64,7 @@ fn report(context: &Context<'_>, disk: &str, outcome: &verify::VerifyOutcome) ->
         (outcome.bad.count, "BAD: content differs"),
         (outcome.unreadable.count, "UNREADABLE"),
         (outcome.missing.count, "MISSING"),
+        (outcome.bad_before, "bad or missing, found before it was interrupted"),
         (outcome.unknown.objects, "not in the catalog (the next backup looks after them)"),
     ] {
         if number > 0 {
@@ -92,7 +93,11 @@ fn report(context: &Context<'_>, disk: &str, outcome: &verify::VerifyOutcome) ->
         render.say("Every object is what its name says.");
         return Exit::DONE;
     }
-    render
-        .say(&format!("Nothing was deleted; bad objects no longer count as copies. Next: dsb backup {disk}"));
+    render.say(&match check_only {
+        true => format!("Nothing was recorded: bad objects still count as copies. Next: dsb verify {disk}"),
+        false => {
+            format!("Nothing was deleted; bad objects no longer count as copies. Next: dsb backup {disk}")
+        }
+    });
     Exit::DAMAGE
 }

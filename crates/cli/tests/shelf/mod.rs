@@ -117,3 +117,9 @@ pub fn names_exactly(run: &Run, guilty: &[String], all: &[String]) {
         assert_eq!(said, guilty.contains(path), "{path}\n{run}");
     }
 }
+
+/// Changes a catalog behind the program's back.
+pub fn meddle(catalog: &Path, sql: &str) {
+    let connection = rusqlite::Connection::open(catalog).unwrap();
+    connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+}

@@ -81,7 +81,7 @@ pub fn walk<E: From<BrowseError>>(
             each(Step::Passing { entry: &entry })?;
         }
         if let Some(node) = entry.node {
-            if levels.len() > DEPTH_MAX {
+            if levels.len() > DEPTH_MAX || levels.iter().any(|level| level.node == node) {
                 return Err(BrowseError::Circle { path: path.display() }.into());
             }
             levels.push(Level::new(path, entry, wanted, node));

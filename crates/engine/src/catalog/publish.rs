@@ -24,6 +24,24 @@ impl CheckedCopy {
     pub fn read(&self) -> Reader<'_> {
         Reader { connection: &self.connection }
     }
+
+    /// Refuses numbers that no shelf can have: the sum of such sizes overflows, and a table by such numbers fits no
+    /// memory (C7).
+    pub fn refuse_absurd_numbers(&self, path: &Path) -> Result<(), CatalogError> {
+        const BYTES_MAX: f64 = (1u64 << 62) as f64;
+        let ask = |query: &str| -> Result<f64, CatalogError> {
+            let sql = |source| CatalogError::from_sql("open a catalog copy", path, source);
+            self.connection.query_row(query, [], |row| row.get(0)).map_err(sql)
+        };
+        let absurd = ask("SELECT total(max(size, 0)) FROM object")? > BYTES_MAX
+            || ask("SELECT total(max(size, 0)) FROM entry")? > BYTES_MAX
+            || ask("SELECT total(id) FROM (SELECT max(id) AS id FROM object)")? > f64::from(u32::MAX);
+        if absurd {
+            let why = "its files are larger, or more, than there can be".to_owned();
+            return Err(CatalogError::Damaged { path: path.to_owned(), why });
+        }
+        Ok(())
+    }
 }
 
 impl Catalog {

@@ -39,6 +39,7 @@ pub fn recover(folder: &Path, to: &Path, now_ns: i64) -> Result<Recovered, OpErr
         return Err(OpError::BadRequest { what: format!("disk {}", identity.name), why });
     }
     let copy = inspect(&local, true)?;
+    copy.refuse_absurd_numbers(&local)?;
     if identity.set.as_ref().is_some_and(|set| *set != copy.set) {
         let why = "its catalog belongs to another set than the disk".to_owned();
         return Err(OpError::WrongDisk { folder: folder.to_owned(), why });

@@ -8,7 +8,7 @@ use distbackup_core::model::{Bytes, DiskNo, ObjectNo, SizeRule};
 
 use super::OpError;
 use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Reader};
-use crate::disk::{self, Disk, FolderDisk, Identity, Space, locate};
+use crate::disk::{self, Disk, DiskError, FolderDisk, Identity, Space, locate};
 use crate::platform;
 use distbackup_core::model::DAY_NS;
 
@@ -53,10 +53,7 @@ pub fn connected_folders(reader: &Reader<'_>) -> Result<HashMap<DiskNo, PathBuf>
     if let Some((uuid, folders)) = located.ambiguous.into_iter().next() {
         let name =
             rows.iter().find(|row| row.uuid == uuid).map_or_else(|| uuid.0.clone(), |row| row.name.clone());
-        let list: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        let why = format!("two connected disks are {name}: {}; one is a clone", list.join(" and "));
-        let folder = folders.into_iter().next().unwrap_or_default();
-        return Err(OpError::WrongDisk { folder, why });
+        return Err(twins(&name, &folders));
     }
     let number: HashMap<_, _> = rows.iter().map(|row| (&row.uuid, row.disk)).collect();
     Ok(located.found.iter().filter_map(|(uuid, folder)| Some((*number.get(uuid)?, folder.clone()))).collect())
@@ -105,7 +102,9 @@ pub fn open(catalog: &Catalog, wanted: Option<&str>) -> Result<Connected, OpErro
     let reader = catalog.read();
     if let Some(path) = wanted.filter(|wanted| wanted.contains('/')) {
         let row = named(&reader, path)?;
-        return open_at(catalog, row, Path::new(path));
+        let connected = open_at(catalog, row, Path::new(path))?;
+        refuse_twin(&connected, connected_folders(&reader)?.get(&connected.row.disk))?;
+        return Ok(connected);
     }
     let folders = connected_folders(&reader)?;
     let rows = reader.disks()?;
@@ -133,10 +132,35 @@ pub fn open(catalog: &Catalog, wanted: Option<&str>) -> Result<Connected, OpErro
     }
 }
 
+/// Refuses a disk that was named by its path if the set knows it at another place, and it is there as well (N5).
+fn refuse_twin(connected: &Connected, known: Option<&PathBuf>) -> Result<(), OpError> {
+    let Some(known) = known else { return Ok(()) };
+    let look = |path: &Path| platform::stat_path(path).map_err(OpError::io("look at", path));
+    let (here, there) = (look(&connected.folder)?, look(known)?);
+    if (here.device, here.inode) == (there.device, there.inode) {
+        return Ok(());
+    }
+    let places = [known.clone(), connected.folder.clone()];
+    Err(twins(&connected.row.name, &places))
+}
+
+/// Two connected disks with one identity.
+fn twins(name: &str, folders: &[PathBuf]) -> OpError {
+    let list: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let why =
+        format!("two connected disks are {name}: {}; one is a clone, unmount it first", list.join(" and "));
+    OpError::WrongDisk { folder: folders.first().cloned().unwrap_or_default(), why }
+}
+
 /// Opens a disk at a folder and checks that it is this one (D10, D11).
 pub fn open_at(catalog: &Catalog, mut row: DiskRow, folder: &Path) -> Result<Connected, OpError> {
     let reader = catalog.read();
-    let folder = std::fs::canonicalize(folder).map_err(OpError::io("open", folder))?;
+    let folder = std::fs::canonicalize(folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            OpError::disk(&row.name)(DiskError::NotADisk { folder: folder.to_owned() })
+        }
+        _ => OpError::io("open", folder)(error),
+    })?;
     let disk = FolderDisk::open(&folder).map_err(OpError::disk(&row.name))?;
     let identity = disk.identity().map_err(OpError::disk(&row.name))?;
     let set = reader.set_uuid()?;

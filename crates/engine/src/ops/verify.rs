@@ -57,6 +57,8 @@ pub struct VerifyOutcome {
     pub resumed: bool,
     /// Every object was looked at.
     pub complete: bool,
+    /// Bad and missing objects that the interrupted verify had found before.
+    pub bad_before: u64,
     /// Damaged objects that were moved.
     pub quarantined: u64,
 }
@@ -67,6 +69,7 @@ impl VerifyOutcome {
         self.bad.is_empty()
             && self.unreadable.is_empty()
             && self.missing.is_empty()
+            && self.bad_before == 0
             && !self.catalog_copy_damaged
     }
 }
@@ -95,6 +98,7 @@ pub fn verify(
     let mut progress =
         saved.unwrap_or(VerifyProgress { started_ns: time.now_ns, next: 0, good: 0, bad: 0, bytes: 0 });
     outcome.resumed = progress.next > 0;
+    outcome.bad_before = progress.bad;
     let (objects, bytes) = catalog.read().held_total(row.disk)?;
     observer.event(Event::Begin { phase: Phase::Verify, files: objects, bytes });
     let finished = folders(catalog, disk, row, time, run, options, observer, &mut progress, &mut outcome);

@@ -18,6 +18,9 @@ pub struct Folder {
     descriptor: OwnedFd,
 }
 
+/// How temporary names begin; the process and a number follow.
+const TEMPORARY: &str = ".dsb-restore-";
+
 /// Numbers temporary names of this process.
 static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
@@ -27,7 +30,9 @@ impl Folder {
         std::fs::create_dir_all(path)?;
         // The user's own path may lead through symlinks; below it none is followed.
         let real = std::fs::canonicalize(path)?;
-        Ok(Folder { descriptor: platform::open_folder(&real)? })
+        let folder = Folder { descriptor: platform::open_folder(&real)? };
+        folder.clear_left_overs();
+        Ok(folder)
     }
 
     /// Enters a folder below; `None` if there is none.
@@ -41,12 +46,31 @@ impl Folder {
 
     /// Enters a folder below, made if it is missing: for its owner only, until its own mode is set.
     pub fn make(&self, name: &[u8]) -> io::Result<Self> {
-        match platform::make_directory_at(self.as_fd(), name, 0o700) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        let new = match platform::make_directory_at(self.as_fd(), name, 0o700) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
+        };
+        let folder = Folder { descriptor: platform::open_folder_at(self.as_fd(), name)? };
+        if !new {
+            folder.clear_left_overs();
         }
-        platform::open_folder_at(self.as_fd(), name).map(|descriptor| Folder { descriptor })
+        Ok(folder)
+    }
+
+    /// Removes unfinished files of restores that were killed (R4). Those of running ones are locked.
+    ///
+    /// Trouble only means that one stays: it is in nobody's way.
+    fn clear_left_overs(&self) {
+        let Ok(names) = std::fs::read_dir(self.path(b".")) else { return };
+        for name in names.flatten().map(|entry| platform::bytes_of_path(Path::new(&entry.file_name()))) {
+            if is_temporary(&name)
+                && let Ok((file, _)) = platform::open_source_at(self.as_fd(), &name)
+                && file.try_lock().is_ok()
+            {
+                let _ = self.remove(&name);
+            }
+        }
     }
 
     /// A path that means this folder's entry `name`, valid as long as this value lives.
@@ -74,7 +98,11 @@ impl Folder {
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             match options.open(self.path(&name)) {
-                Ok(file) => return Ok((file, name)),
+                Ok(file) => {
+                    // Shows that somebody is still writing it; where files cannot be locked, none is ever cleared.
+                    let _ = file.try_lock();
+                    return Ok((file, name));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -84,7 +112,7 @@ impl Folder {
     /// A name that no entry is likely to have.
     pub fn temporary_name(&self) -> Vec<u8> {
         let number = NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed);
-        format!(".dsb-restore-{}-{number}", std::process::id()).into_bytes()
+        format!("{TEMPORARY}{}-{number}", std::process::id()).into_bytes()
     }
 
     /// Gives a temporary name its final one, replacing what is there.
@@ -126,6 +154,13 @@ impl Folder {
     pub fn space(&self) -> io::Result<platform::Space> {
         platform::space(self.as_fd())
     }
+}
+
+/// Whether a name is one that [`Folder::temporary_name`] gives.
+fn is_temporary(name: &[u8]) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = std::str::from_utf8(name).ok().and_then(|text| text.strip_prefix(TEMPORARY));
+    text.and_then(|text| text.split_once('-')).is_some_and(|(one, other)| number(one) && number(other))
 }
 
 impl AsFd for Folder {

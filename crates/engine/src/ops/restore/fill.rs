@@ -33,6 +33,8 @@ struct Job {
     id: Option<ObjectId>,
     /// Indices of connected disks that hold it, best first.
     from: Vec<usize>,
+    /// Disks that are not connected and hold it, too.
+    elsewhere: Vec<DiskNo>,
 }
 
 /// Results that several threads add to.
@@ -144,6 +146,10 @@ pub fn fill(
         Ok(()) | Err(OpError::Stopped) => {}
         Err(error) => return Err(error),
     }
+    // Those that are there already were bad on the connected disks.
+    for (disks, tally) in std::mem::take(&mut outcome.missing) {
+        missing.entry(disks).or_default().merge(tally);
+    }
     outcome.missing = missing.into_iter().collect();
     outcome.missing.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(destination)
@@ -242,7 +248,7 @@ impl Filler<'_> {
             self.other(&folder, path, entry, &metadata);
             return Ok(None);
         }
-        let job = |id, from| {
+        let job = |id, from, elsewhere| {
             Ok(Some(Job {
                 folder: Arc::clone(&folder),
                 path: path.clone(),
@@ -250,14 +256,18 @@ impl Filler<'_> {
                 metadata,
                 id,
                 from,
+                elsewhere,
             }))
         };
         let Some(object) = entry.object else {
             // An empty file needs no disk; one that was never captured was reported with the plan.
-            return if entry.pending { Ok(None) } else { job(None, Vec::new()) };
+            return if entry.pending { Ok(None) } else { job(None, Vec::new(), Vec::new()) };
         };
-        let holders = self.reader.holders(object)?;
-        if holders.iter().any(|disk| self.options.done.contains(disk)) {
+        let mut holders = self.reader.holders(object)?;
+        let all = holders.len();
+        holders.retain(|disk| !self.options.done.contains(disk));
+        // What a disk holds that was read before is done, unless it was bad there.
+        if holders.len() < all && (holders.is_empty() || !self.options.again.contains(&object)) {
             return Ok(None);
         }
         let from: Vec<usize> =
@@ -267,11 +277,13 @@ impl Filler<'_> {
             return Ok(None);
         };
         if !from.is_empty() {
-            return job(Some(row.id), from);
+            let connected = |disk: &DiskNo| from.iter().any(|&at| self.disks[at].disk == *disk);
+            let elsewhere = holders.into_iter().filter(|disk| !connected(disk)).collect();
+            return job(Some(row.id), from, elsewhere);
         }
         // It may be there from an earlier run: then no disk is needed for it.
         if is_there(&folder, &entry.name, entry.stamp.size, &row.id, self.shared.observer) {
-            return job(Some(row.id), from);
+            return job(Some(row.id), from, Vec::new());
         }
         if holders.is_empty() {
             self.shared.with(|outcome| outcome.lost.add(path.as_bytes(), "no disk holds it any more"));
@@ -405,8 +417,9 @@ fn file(job: &Job, disks: &[Readable<'_>], options: &RestoreOptions, shared: &Sh
             return shared.conflict(&job.path, "a file with other content is there; --overwrite replaces it");
         }
     }
-    let temporary = match write(job, disks, shared) {
-        Ok(Some(temporary)) => temporary,
+    // Held until it has its name: while it is locked, nobody takes it for a left-over.
+    let (_held, temporary) = match write(job, disks, shared) {
+        Ok(Some(written)) => written,
         Ok(None) => return,
         Err(error) => return shared.problem(&job.path, &format!("cannot write it: {error}")),
     };
@@ -439,9 +452,9 @@ fn drop_temporary(job: &Job, temporary: &[u8], shared: &Shared<'_>) {
 }
 
 /// Writes the content under a temporary name, from the first disk that has it whole (R1).
-fn write(job: &Job, disks: &[Readable<'_>], shared: &Shared<'_>) -> io::Result<Option<Vec<u8>>> {
+fn write(job: &Job, disks: &[Readable<'_>], shared: &Shared<'_>) -> io::Result<Option<(File, Vec<u8>)>> {
     let (mut out, temporary) = job.folder.create_temporary()?;
-    let Some(id) = job.id else { return Ok(Some(temporary)) };
+    let Some(id) = job.id else { return Ok(Some((out, temporary))) };
     let mut trouble = Vec::new();
     for &from in &job.from {
         let disk = &disks[from];
@@ -455,7 +468,13 @@ fn write(job: &Job, disks: &[Readable<'_>], shared: &Shared<'_>) -> io::Result<O
         let mut each = |bytes: u64| shared.observer.event(Event::Done { files: 0, bytes: Bytes(bytes) });
         let stop = || shared.observer.stop_requested();
         match entry::write(content.as_mut(), &mut out, &job.entry.holes, &mut each, &stop) {
-            Ok(found) if found == id => return Ok(Some(temporary)),
+            Ok(found) if found == id => {
+                if !trouble.is_empty() {
+                    let reason = format!("object {id}: {}; taken from {}", trouble.join("; "), disk.name);
+                    shared.report(&job.path, &reason, |outcome| &mut outcome.rescued);
+                }
+                return Ok(Some((out, temporary)));
+            }
             Ok(_) => trouble.push(format!("{}: its content there is damaged", disk.name)),
             Err(WriteError::Read(error)) => trouble.push(format!("{}: {error}", disk.name)),
             Err(WriteError::Write(error)) => {
@@ -473,5 +492,11 @@ fn write(job: &Job, disks: &[Readable<'_>], shared: &Shared<'_>) -> io::Result<O
     drop_temporary(job, &temporary, shared);
     let reason = format!("object {id}: {}", trouble.join("; "));
     shared.report(&job.path, &reason, |outcome| &mut outcome.bad);
+    if let (Some(object), false) = (job.entry.object, job.elsewhere.is_empty()) {
+        shared.with(|outcome| {
+            outcome.again.insert(object);
+            outcome.add_missing(&job.elsewhere, Bytes(job.entry.stamp.size));
+        });
+    }
     Ok(None)
 }

@@ -87,6 +87,10 @@ fn tie(
             Kind::File => outcome.restored.objects += 1,
             _ => outcome.others += 1,
         }),
+        Ok(Tied::Present) => shared.with(|outcome| match entry.kind {
+            Kind::File => outcome.present.objects += 1,
+            _ => outcome.others += 1,
+        }),
         Ok(Tied::LeaderMissing) => {}
         Ok(Tied::InTheWay) => shared.conflict(path, "another file is there; it should be a hard link"),
         Err(error) => shared.problem(path, &format!("cannot make the hard link: {error}")),
@@ -95,6 +99,8 @@ fn tie(
 
 enum Tied {
     Done,
+    /// It was one already.
+    Present,
     /// The first name was not restored; that was reported.
     LeaderMissing,
     InTheWay,
@@ -114,7 +120,7 @@ fn try_tie(destination: &Folder, folder: &Folder, entry: &EntryRow, leader: &[u8
     let Some(first) = leader_folder.stat(name)? else { return Ok(Tied::LeaderMissing) };
     if let Some(there) = folder.stat(&entry.name)? {
         if (there.device, there.inode) == (first.device, first.inode) {
-            return Ok(Tied::Done);
+            return Ok(Tied::Present);
         }
         return Ok(Tied::InTheWay);
     }

@@ -11,10 +11,10 @@ mod entry;
 mod fill;
 mod finish;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use distbackup_core::model::{Bytes, DiskNo, LinkNo};
+use distbackup_core::model::{Bytes, DiskNo, Kind, LinkNo, ObjectNo};
 use distbackup_core::plan::Tally;
 use distbackup_core::restore_planner::{self, Holders, RestorePlan};
 
@@ -42,6 +42,8 @@ pub struct RestoreOptions {
     pub streams: usize,
     /// Disks that an earlier pass of the same restore has read: what they hold is done.
     pub done: Vec<DiskNo>,
+    /// Objects that it found damaged there and that another disk may have whole (R1).
+    pub again: HashSet<ObjectNo>,
 }
 
 /// What a restore needs, before anything is written.
@@ -68,6 +70,10 @@ pub struct RestoreOutcome {
     pub others: u64,
     /// Objects that were rotten or unreadable, with no good copy on a connected disk (R1).
     pub bad: Problems,
+    /// Objects that were rotten or unreadable on one disk and taken from another.
+    pub rescued: Problems,
+    /// Objects that were bad on the connected disks and that another disk may have whole.
+    pub again: HashSet<ObjectNo>,
     /// Entries in the way: other content, another kind, a symlink for a folder (R2, R3).
     pub conflicts: Problems,
     /// Entries that could not be written.
@@ -85,9 +91,18 @@ pub struct RestoreOutcome {
 }
 
 impl RestoreOutcome {
+    /// Counts a file that only these disks may still bring.
+    fn add_missing(&mut self, disks: &[DiskNo], bytes: Bytes) {
+        match self.missing.iter_mut().find(|(known, _)| known == disks) {
+            Some((_, tally)) => tally.add(bytes),
+            None => self.missing.push((disks.to_vec(), Tally { objects: 1, bytes })),
+        }
+    }
+
     /// Whether everything wanted is at the destination as it was.
     pub fn complete(&self) -> bool {
         self.bad.is_empty()
+            && self.rescued.is_empty()
             && self.conflicts.is_empty()
             && self.problems.is_empty()
             && self.missing.is_empty()
@@ -129,7 +144,7 @@ pub fn needs(
     walk::<OpError>(reader, options.at, &selection, &mut |step| {
         let Step::Entry { path, entry, .. } = step else { return Ok(()) };
         found = true;
-        if entry.kind != distbackup_core::model::Kind::File {
+        if entry.kind != Kind::File {
             return Ok(());
         }
         needs.files.add(Bytes(entry.stamp.size));
@@ -210,13 +225,18 @@ fn check_room(
         return Ok(());
     }
     let mut needed = 0u64;
+    let mut groups: HashSet<LinkNo> = HashSet::new();
     walk::<OpError>(reader, options.at, selection, &mut |step| {
-        if let Step::Entry { path, entry, .. } = step {
-            let there = crate::platform::stat_path(&entry::below(&options.destination, path));
-            let holes: u64 = entry.holes.0.iter().map(|&(_, length)| length).sum();
-            if !there.is_ok_and(|stat| stat.size == entry.stamp.size) {
-                needed += entry.stamp.size.saturating_sub(holes);
-            }
+        let Step::Entry { path, entry, .. } = step else { return Ok(()) };
+        // The names of a hard-link group share one content.
+        if entry.kind != Kind::File || entry.link.is_some_and(|link| !groups.insert(link)) {
+            return Ok(());
+        }
+        let there = crate::platform::stat_path(&entry::below(&options.destination, path));
+        if !there.is_ok_and(|stat| stat.size == entry.stamp.size) {
+            // Sizes come from a catalog that anybody may have written (C7).
+            let holes = entry.holes.0.iter().fold(0u64, |sum, &(_, length)| sum.saturating_add(length));
+            needed = needed.saturating_add(entry.stamp.size.saturating_sub(holes));
         }
         Ok(())
     })?;

@@ -438,6 +438,11 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             self.walk.keep(&path, "the folder is on another filesystem than last time; is its own mounted?");
             return Ok(());
         }
+        if stat.mtime_ns == i64::MIN || stat.mtime_ns == i64::MAX {
+            let why =
+                "its modification time lies outside the years 1677 to 2262; the nearest one is recorded";
+            self.walk.problems.add(folder.vpath().join(name).as_bytes(), why);
+        }
         let captured = metadata::capture(folder.folder.as_fd(), name, stat, &self.walk.accounts);
         let metadata = match captured {
             Ok(metadata) => metadata,
@@ -597,6 +602,11 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         stat: &Stat,
         path: &VirtualPath,
     ) -> Metadata {
+        if stat.mtime_ns == i64::MIN || stat.mtime_ns == i64::MAX {
+            let why =
+                "its modification time lies outside the years 1677 to 2262; the nearest one is recorded";
+            self.walk.problems.add(path.as_bytes(), why);
+        }
         captured.unwrap_or_else(|error| {
             self.walk.problems.add(path.as_bytes(), &format!("cannot read its attributes: {error}"));
             let owner = Owner { uid: stat.uid, gid: stat.gid, user: None, group: None };
