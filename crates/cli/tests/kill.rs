@@ -30,8 +30,8 @@ const KILLS: u32 = 10;
 enum Moment {
     /// After so long.
     After(Duration),
-    /// When this disk has so many more or fewer objects, or so many files come in.
-    Moved(&'static str, usize),
+    /// When this disk has so many more or fewer objects, or so many files come in; and so long after that.
+    Moved(&'static str, usize, Duration),
 }
 
 /// How many names came or went on a disk since there were `before` objects.
@@ -44,9 +44,14 @@ fn run_and_kill(set: &Set, arguments: &[&str], moment: Moment) -> Run {
     let before = |disk| objects_on(&set.disk(disk)).len();
     match moment {
         Moment::After(delay) => set.world.dsb.start(arguments).kill_after(delay),
-        Moment::Moved(disk, count) => {
-            let (folder, before) = (set.disk(disk), before(disk));
-            set.world.dsb.start(arguments).kill_when(|| moved(&folder, before) >= count)
+        Moment::Moved(disk, count, pause) => {
+            let (folder, before, mut seen) = (set.disk(disk), before(disk), None);
+            set.world.dsb.start(arguments).kill_when(|| {
+                if seen.is_none() && moved(&folder, before) >= count {
+                    seen = Some(Instant::now());
+                }
+                seen.is_some_and(|seen| seen.elapsed() >= pause)
+            })
         }
     }
 }
@@ -72,20 +77,24 @@ fn kill_often(
     for attempt in 0.. {
         assert!(attempt < kills * 4, "only {killed} kills of {arguments:?} came in time");
         let moment = match written {
-            Some(disk) if attempt % 2 == 1 => Moment::Moved(disk, rng.within(1..25) as usize),
+            Some(disk) if attempt % 2 == 1 => {
+                // Long enough for what follows the copying: durable, renamed, recorded.
+                Moment::Moved(disk, rng.within(1..25) as usize, Duration::from_micros(rng.below(30_000)))
+            }
             _ => Moment::After(longest.mul_f64(rng.below(1000) as f64 / 1000.0)),
         };
         let when = format!("{arguments:?} killed: {moment:?}");
         set.put_back(from);
         let began = Instant::now();
         let run = run_and_kill(set, arguments, moment);
+        let took = began.elapsed();
         let late = !run.was_killed();
         set.check(from, &when);
         look(&when, false);
         if late {
             // It won the race. The moments are measured by what it takes now.
             run.ok();
-            longest = began.elapsed();
+            longest = took;
         }
         set.world.dsb.run(arguments).ok();
         set.check(from, &format!("after the run after {when}"));
