@@ -11,7 +11,7 @@ import hashlib, json, os, re, resource, shutil, sqlite3, stat, subprocess, sys, 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ENGINE = os.path.join(ROOT, "crates", "engine")
 SCRIPT = os.environ.get("RESTORE_PY", os.path.join(ENGINE, "recovery", "restore.py"))
-SCHEMA = os.path.join(ENGINE, "src", "catalog", "schema", "0100.sql")
+SCHEMA = [os.path.join(ENGINE, "src", "catalog", "schema", name) for name in ("0100.sql", "0101.sql")]
 PROSE = os.path.join(ENGINE, "recovery", "RESTORE.txt")
 IS_ROOT = os.geteuid() == 0
 LONG_AGO = -1234567890_123456789                # 1930
@@ -41,9 +41,10 @@ class Shelf:
     def __init__(self, folder):
         self.folder, self.disks, self.uuids, self.objects, self.nodes = folder, {}, {}, {}, {b"/": 1}
         self.db = sqlite3.connect(os.path.join(folder, "made.sqlite"))
-        with open(SCHEMA, encoding="utf-8") as file:
-            self.db.executescript(file.read())
-        self.db.executescript("PRAGMA application_id = 0x64736232; PRAGMA user_version = 100;"
+        for step in SCHEMA:
+            with open(step, encoding="utf-8") as file:
+                self.db.executescript(file.read())
+        self.db.executescript("PRAGMA application_id = 0x64736232; PRAGMA user_version = 101;"
                               "INSERT INTO catalog VALUES (1, 'the-set', 0, 7, 0, 0, NULL);"
                               "INSERT INTO snapshot VALUES (1, NULL, 1000000000000000000, 0, NULL), (2, NULL, 1500000000000000000, 0, NULL);"
                               "INSERT INTO proof VALUES (1, NULL, 0, 'written');")
@@ -532,7 +533,7 @@ class HostileAndDamaged(Drill):
             s.db.executescript("PRAGMA " + setting)
             s.close()
             self.assertIn(said, self.restore(code=code))
-        s.db.executescript("PRAGMA user_version = 100; ALTER TABLE copy RENAME TO c2; CREATE VIEW copy AS SELECT * FROM c2")
+        s.db.executescript("PRAGMA user_version = 101; ALTER TABLE copy RENAME TO c2; CREATE VIEW copy AS SELECT * FROM c2")
         s.close()
         self.assertIn(b"the table copy is not there", self.restore(code=1))
 

@@ -33,7 +33,8 @@ except ImportError:                             # not a Unix
     grp = pwd = None
 
 APPLICATION_ID = 0x64736232                     # "dsb2"
-SCHEMA = 100
+SCHEMA = 101
+OLDEST_SCHEMA = 100                             # what is read here is the same since then
 BLOCK = 1 << 20
 HOLES_MAX = 65536
 # On Unix, everything is reached through an open folder: no symlink on the way can lead elsewhere.
@@ -298,7 +299,7 @@ class Catalog:
             if version > SCHEMA:
                 say("warning: %s is of a newer distbackup (schema %d, this script knows %d); trying all the same"
                     % (shown(path), version, SCHEMA))
-            elif version < SCHEMA:
+            elif version < OLDEST_SCHEMA:
                 raise Failed("%s has the unknown schema %d" % (shown(path), version))
             for table, column in self.TABLES.items():       # real tables only: a view or module could do anything
                 if not self.one("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ? AND rootpage > 0", table):
