@@ -6,6 +6,7 @@ use distbackup_core::model::{Bytes, RunNo, SizeRule, parse_size};
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::backup::{self, BackupOptions, VisitOutcome};
+use distbackup_engine::ops::update::UpdateOptions;
 use distbackup_engine::ops::{OpError, disks, shelf, sources};
 use distbackup_engine::platform::{self, Access};
 use distbackup_engine::report::visit_record;
@@ -64,7 +65,9 @@ fn work(
     }
     let updating = args.update || !args.source.is_empty();
     if updating {
-        exit = exit.or_graver(update::work(context, catalog, run, args.accept, true)?.0);
+        // New files are hashed by the copy.
+        let options = UpdateOptions { scan_only: true, ..update::options(args.accept, args.ignore_lock) };
+        exit = exit.or_graver(update::work(context, catalog, run, &options)?.0);
         if exit == Exit::INTERRUPTED {
             return Ok(exit);
         }

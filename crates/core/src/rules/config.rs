@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::rule::{Rule, RuleError, Rules, RuleVerdict};
+use super::rule::{Rule, RuleError, RuleVerdict, Rules};
 use crate::model::VirtualPath;
 
 /// What is configured for a virtual path itself; `None`: nothing, so what is above it counts.
@@ -158,7 +158,10 @@ mod tests {
     }
 
     fn rules(texts: &[&str]) -> PathConfig {
-        PathConfig { rules: Some(texts.iter().map(|&text| text.to_owned()).collect()), ..PathConfig::default() }
+        PathConfig {
+            rules: Some(texts.iter().map(|&text| text.to_owned()).collect()),
+            ..PathConfig::default()
+        }
     }
 
     /// The policy in a folder of a tree.
@@ -193,7 +196,8 @@ mod tests {
     fn the_configuration_of_a_path_counts_more_than_rules_about_its_name() {
         let shown = PathConfig { hide: Some(false), ..PathConfig::default() };
         let nothing = PathConfig { priority: Some(0), ..PathConfig::default() };
-        let tree = ConfigTree::of([(path("/"), rules(&["*.tmp"])), (path("/x.tmp"), shown), (path("/y"), nothing)]);
+        let tree =
+            ConfigTree::of([(path("/"), rules(&["*.tmp"])), (path("/x.tmp"), shown), (path("/y"), nothing)]);
         let tree = tree.unwrap();
         let root = policy(&tree, "/");
         let hides = |name: &[u8]| root.hides(name, tree.child(name).and_then(ConfigTree::own));

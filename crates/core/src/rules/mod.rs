@@ -8,4 +8,4 @@ mod config;
 mod rule;
 
 pub use config::{ConfigTree, Configured, PathConfig, Policy};
-pub use rule::{Rule, RuleError, Rules, RuleVerdict};
+pub use rule::{Rule, RuleError, RuleVerdict, Rules};
