@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::render::{Settings, ShowProgress};
 
 mod source;
+mod usage;
 
 pub use source::{SetArgs, SourceCommand};
+pub use usage::CopyArgs;
 
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
 #[derive(Debug, Parser)]
@@ -186,6 +188,24 @@ pub enum Command {
         #[arg(long, value_name = "DATE|SNAPSHOT")]
         at: Option<String>,
     },
+    /// Folders and files by size, with files and bytes by number of copies
+    Tree {
+        /// Which files count
+        #[command(flatten)]
+        copies: CopyArgs,
+        /// Only so many levels
+        #[arg(long, value_name = "N")]
+        depth: Option<usize>,
+    },
+    /// The same in the browser `ncdu`, or as a file for it
+    Ncdu {
+        /// Which files count
+        #[command(flatten)]
+        copies: CopyArgs,
+        /// Write what `ncdu -f` reads; `-`: to standard output
+        #[arg(short = 'o', long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Settings of the set
     Config {
         /// What to do
@@ -303,6 +323,47 @@ pub enum ConfigCommand {
         /// 90d, 12w, 2y, 0 (nothing) or off (for ever)
         value: String,
     },
+    /// Write mappings, configured paths, disks and settings as JSON
+    Export {
+        /// File; `-`: standard output
+        file: PathBuf,
+        /// Only at and below this virtual path
+        #[arg(short = 'p', long, value_name = "VPATH", default_value = "/")]
+        prefix: OsString,
+    },
+    /// Take over what was exported; mappings and configured paths are replaced, disks only changed
+    Import {
+        /// File; `-`: standard input
+        file: PathBuf,
+        /// Only at and below this virtual path
+        #[arg(short = 'p', long, value_name = "VPATH", default_value = "/")]
+        prefix: OsString,
+    },
+    /// Edit the same with an editor
+    Edit {
+        /// What of it
+        #[arg(value_enum, default_value_t = EditPart::All)]
+        part: EditPart,
+        /// Only at and below this virtual path
+        #[arg(default_value = "/")]
+        vpath: OsString,
+        /// Editor; otherwise $VISUAL, $EDITOR or vi
+        #[arg(short = 'e', long, value_name = "COMMAND")]
+        editor: Option<String>,
+    },
+}
+
+/// Parts of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EditPart {
+    /// Everything.
+    All,
+    /// Mappings.
+    Map,
+    /// Configured paths.
+    Path,
+    /// Disks.
+    Disks,
 }
 
 /// Options of `backup`.

@@ -93,6 +93,25 @@ impl<'r> Context<'r> {
         SystemClock
     }
 
+    /// Asks for one of some letters; `None` where nobody can answer.
+    pub fn choose(&self, question: &str, letters: &str) -> Option<char> {
+        use std::io::{BufRead, IsTerminal};
+        if self.global.no_input || self.global.json || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        loop {
+            self.render.note(question);
+            let mut answer = String::new();
+            if std::io::stdin().lock().read_line(&mut answer).ok()? == 0 {
+                return None;
+            }
+            let letter = answer.trim().chars().next().map(|letter| letter.to_ascii_lowercase());
+            if let Some(letter) = letter.filter(|letter| letters.contains(*letter)) {
+                return Some(letter);
+            }
+        }
+    }
+
     /// Takes the lock on the catalog's folder (C5).
     pub fn lock(&self, mode: Access) -> Result<DirectoryLock, Failure> {
         match DirectoryLock::acquire_catalog(&self.folder, mode) {

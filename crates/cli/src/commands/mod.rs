@@ -12,6 +12,7 @@ mod restore;
 mod source;
 mod status;
 mod update;
+mod usage;
 mod verify;
 mod whatif;
 
@@ -49,6 +50,8 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
         }
         Some(Command::Where { path, at }) => find::whereis(context, path, at.as_deref()),
+        Some(Command::Tree { copies, depth }) => usage::tree(context, copies, *depth),
+        Some(Command::Ncdu { copies, output }) => usage::ncdu(context, copies, output.as_deref()),
         Some(Command::Config { command }) => config::run(context, command),
         Some(Command::Log { number }) => log::runs(context, *number),
         Some(Command::Snapshots) => log::snapshots(context),
@@ -71,6 +74,8 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
         Some(Command::Where { .. }) => "where",
+        Some(Command::Tree { .. }) => "tree",
+        Some(Command::Ncdu { .. }) => "ncdu",
         Some(Command::Config { .. }) => "config",
         Some(Command::Log { .. }) => "log",
         Some(Command::Snapshots) => "snapshots",

@@ -12,6 +12,7 @@ mod brake;
 mod classes;
 mod columns;
 mod copies;
+mod copy_counts;
 mod disks;
 mod error;
 mod history;
@@ -38,6 +39,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub use copies::{CopyRow, HeldObject, ProofKind, WithoutDisk};
+pub use copy_counts::{CopyCounts, CopyFilter};
 pub use disks::{DiskRow, NewDisk};
 pub use error::CatalogError;
 pub use history::CatalogTime;

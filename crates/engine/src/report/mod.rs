@@ -6,6 +6,7 @@ mod pace;
 mod planned;
 mod prospect;
 mod status;
+mod usage;
 
 pub use find::{Holder, Listing, holders, list};
 pub use hits::{Hit, rule_hits};
@@ -13,3 +14,4 @@ pub use pace::{Pace, pace, visit_record};
 pub use planned::{ByCopies, PlannedVisit};
 pub use prospect::{Loss, Prospect, Shortage, Visitable};
 pub use status::{DiskStatus, Level, Status, status};
+pub use usage::{TreeLine, Usage, UsageStep, UsedFile, usage_tree, usage_walk};
