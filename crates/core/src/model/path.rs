@@ -48,11 +48,18 @@ impl VirtualPath {
         path
     }
 
-    fn push(&mut self, name: &[u8]) {
+    /// Enters `name`, which must be one valid component.
+    pub fn push(&mut self, name: &[u8]) {
         if self.0.len() > 1 {
             self.0.push(b'/');
         }
         self.0.extend_from_slice(name);
+    }
+
+    /// Goes back to the folder that holds this path; the root stays where it is.
+    pub fn pop(&mut self) {
+        let at = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        self.0.truncate(at.max(1));
     }
 
     /// All components from the root down.
@@ -138,6 +145,19 @@ mod tests {
         assert!(path("/a").is_within(&path("/a")));
         assert!(path("/a").is_within(&path("/")));
         assert!(!path("/ab").is_within(&path("/a")));
+    }
+
+    #[test]
+    fn what_is_entered_can_be_left_again() {
+        let mut path = VirtualPath::root();
+        path.push(b"photos");
+        path.push(b"2011");
+        assert_eq!(path.as_bytes(), b"/photos/2011");
+        path.pop();
+        assert_eq!(path.as_bytes(), b"/photos");
+        path.pop();
+        path.pop();
+        assert_eq!(path, VirtualPath::root());
     }
 
     #[test]
