@@ -125,7 +125,7 @@ class Verdict:
         code, self.said = cargo([*build, "--", *names], TEST_SECONDS_MAX)
         for passed in re.findall(r"^test result: .*?(\d+) passed", self.said, re.M):
             self.green += int(passed)
-        self.red = sorted(set(re.findall(r"^    (\S+)$", self.said, re.M)))
+        self.red = sorted(set(re.findall(r"^    ([\w:]+)$", self.said, re.M)))
         if code is None:
             self.red.append("(it did not end)")
         elif code != 0 and not self.red:

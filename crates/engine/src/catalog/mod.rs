@@ -37,6 +37,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+#[cfg(any(test, feature = "testing"))]
+pub use columns::{decode_xattrs, encode_xattrs};
 pub use copies::{CopyRow, HeldObject, ProofKind, WithoutDisk};
 pub use disks::{DiskRow, NewDisk};
 pub use error::CatalogError;
