@@ -86,7 +86,7 @@ fn s3_what_a_mass_change_replaced_stays_until_the_user_accepts_it() {
     for number in 0..120 {
         fs::write(shelf.file(&format!("photo {number}")), vec![number as u8; 2 * BLOCK as usize]).unwrap();
     }
-    let outcome = shelf.update_with(&UpdateOptions { accept: false, scan_only: false });
+    let outcome = shelf.update_with(&UpdateOptions::default());
     assert!(outcome.complete(), "{outcome:?}");
     let kept = |shelf: &Shelf| {
         let now = shelf.disks[0].1.objects();

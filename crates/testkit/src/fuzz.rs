@@ -12,6 +12,7 @@ use distbackup_core::model::{
     Bytes, Holes, ObjectId, SizeRule, VirtualPath, escape_bytes, harmless, is_steering, parse_duration_days,
     parse_size,
 };
+use distbackup_core::rules::Rule;
 use distbackup_engine::browse::Selection;
 use distbackup_engine::catalog::{decode_xattrs, encode_xattrs};
 use distbackup_engine::disk::{identity, layout};
@@ -80,6 +81,32 @@ pub const TARGETS: &[Target] = &[
         seeds: || texts(&["*.nef", "/photos/**/[a-z]?{x,y}", "\\*", "{a,{b,c}}", "[!]]"]),
         words: &["*", "**", "{", "}", ",", "[", "]", "!", "\\", "/", "?"],
         run: a_pattern,
+        slow: false,
+    },
+    Target {
+        name: "rule",
+        seeds: || {
+            texts(&["*.tmp", "!.*", "!!! keep", ":literal*", "? [a-z]?{x}", "/^(a|b)+\\.o$", "/(?i)x{1,9}"])
+        },
+        words: &[
+            "!",
+            ":",
+            "?",
+            "/",
+            "*",
+            "[",
+            "]",
+            "(",
+            ")",
+            "{999}",
+            "{1000000}",
+            "\\p{L}",
+            "(?P<",
+            "|",
+            "+",
+            "é",
+        ],
+        run: a_rule,
         slow: false,
     },
     Target {
@@ -223,6 +250,24 @@ fn a_pattern(input: &[u8]) -> bool {
         }
         Err(error) => {
             shown(&error.to_string());
+            false
+        }
+    }
+}
+
+fn a_rule(input: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(input);
+    match Rule::parse(&text) {
+        Ok(rule) => {
+            for name in [b"a.o".as_slice(), b"\xff\n", &[b'a'; 255], input] {
+                rule.matches(name);
+            }
+            assert_eq!(rule.text(), text);
+            true
+        }
+        Err(why) => {
+            assert!(!why.contains('\n'), "one line: {why}");
+            shown(&why);
             false
         }
     }

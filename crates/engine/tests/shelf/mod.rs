@@ -59,7 +59,10 @@ impl Shelf {
     }
 
     pub fn update(&mut self, scan_only: bool) {
-        assert!(self.update_with(&UpdateOptions { accept: true, scan_only }).complete());
+        assert!(
+            self.update_with(&UpdateOptions { accept: true, scan_only, ..UpdateOptions::default() })
+                .complete()
+        );
     }
 
     pub fn update_with(&mut self, options: &UpdateOptions) -> UpdateOutcome {

@@ -63,7 +63,7 @@ fn make() -> Seed {
     std::os::unix::fs::symlink("../outside", files.join("link")).unwrap();
     let mut catalog = Catalog::create(&folder.path().join("distbackup.sqlite"), DAY_NS).unwrap();
     sources::map(&mut catalog, &VirtualPath::parse(b"/files").unwrap(), &files).unwrap();
-    let options = UpdateOptions { accept: true, scan_only: false };
+    let options = UpdateOptions { accept: true, ..UpdateOptions::default() };
     update::update(&mut catalog, &Noon, None, &options, &Silent).unwrap();
     // Some history.
     fs::write(files.join("two"), "another content").unwrap();
