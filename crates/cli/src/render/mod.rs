@@ -133,7 +133,9 @@ impl Render {
 
     /// A message behind a word in colour.
     fn err_after(&self, word: &str, text: &str) {
-        let text = harmless(text);
+        // Some messages draw where a rule is wrong. Whatever breaks a line, no later one looks like one of ours.
+        let lines: Vec<_> = text.split('\n').map(harmless).collect();
+        let text = lines.join("\n    ");
         let write = || writeln!(anstream::stderr().lock(), "{word}{text}");
         match &self.progress {
             Some(progress) => progress.suspended(|| drop(write())),

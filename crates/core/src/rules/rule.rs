@@ -121,15 +121,9 @@ impl Rules {
 /// Bounds what a hostile pattern may cost, in bytes of compiled program.
 const REGEX_SIZE_MAX: usize = 1 << 20;
 
-/// What is wrong with a regular expression, without the drawing that takes several lines: the last one says it.
-fn one_line(text: &str) -> String {
-    let last = text.lines().last().unwrap_or(text);
-    last.strip_prefix("error: ").unwrap_or(last).to_owned()
-}
-
 fn compile(pattern: &str) -> Result<Pattern, String> {
     let built = RegexBuilder::new(pattern).size_limit(REGEX_SIZE_MAX).build();
-    built.map(|regex| Pattern::Regex(Box::new(regex))).map_err(|error| one_line(&error.to_string()))
+    built.map(|regex| Pattern::Regex(Box::new(regex))).map_err(|error| error.to_string())
 }
 
 fn regex(pattern: &str) -> Result<Pattern, String> {
