@@ -129,3 +129,40 @@ fn parse_time(text: &str) -> Option<i64> {
     };
     i64::try_from(zoned.timestamp().as_nanosecond()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dates are typed by people: understood, or refused, and never anything else.
+    #[test]
+    fn no_date_makes_the_program_fall() {
+        let whole = [
+            "2026-11-23",
+            "2026-11-23 14:05",
+            "2026-11-23T14:05:59.999999999",
+            "2026-11-23T14:05:00+14:00",
+            "-009999-01-02",
+            "9999-12-31",
+        ];
+        assert!(whole[..4].iter().all(|date| parse_time(date).is_some()));
+        let pieces =
+            ["9", "-", "+", ":", "T", "Z", " ", ".", "[Europe/Rome]", "00", "\u{e9}", "99999", "24:00", "60"];
+        // A generator of numbers as simple as they come; the inputs are the same every time.
+        let mut state = 20_261_123u64;
+        let mut next = |bound: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % bound
+        };
+        for _ in 0..50_000 {
+            let mut date: Vec<char> = whole[next(whole.len())].chars().collect();
+            for _ in 0..=next(3) {
+                let from = next(date.len() + 1);
+                let to = (from + next(3)).min(date.len());
+                let piece = pieces[next(pieces.len())];
+                date.splice(from..to, piece.chars());
+            }
+            parse_time(&date.into_iter().collect::<String>());
+        }
+    }
+}

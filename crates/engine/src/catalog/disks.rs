@@ -86,6 +86,11 @@ const COLUMNS: &str =
     last_path, location, note, added_ns, seen_ns, visited_ns, verified_ns, stamp_counter, stamp_random,
     pending_counter, pending_random, unproven, doubt, open_visit, copy_generation, copy_sha256";
 
+/// Most room of a disk, 4.5 PB, and largest allocation unit, 64 MiB, that are believed: some network filesystems and strangers'
+/// catalogs (C7) claim more, and sums over all disks have to fit 63 bits.
+const ROOM_MAX: Bytes = Bytes(1 << 52);
+const UNIT_MAX: u64 = 1 << 26;
+
 fn disk_row(row: &Row<'_>) -> rusqlite::Result<DiskRow> {
     let pending = match row.get::<_, Option<i64>>(20)? {
         None => None,
@@ -100,10 +105,10 @@ fn disk_row(row: &Row<'_>) -> rusqlite::Result<DiskRow> {
         uuid: DiskUuid(row.get(1)?),
         name: row.get(2)?,
         size_rule: row.get(3)?,
-        capacity: columns::bytes(row, 4)?,
-        total: columns::bytes(row, 5)?,
-        free: columns::bytes(row, 6)?,
-        unit: columns::unsigned(row, 7)?,
+        capacity: columns::bytes(row, 4)?.min(ROOM_MAX),
+        total: columns::bytes(row, 5)?.min(ROOM_MAX),
+        free: columns::bytes(row, 6)?.min(ROOM_MAX),
+        unit: columns::unsigned(row, 7)?.min(UNIT_MAX),
         file_max: columns::bytes(row, 8)?,
         filesystem: row.get(9)?,
         relative_path: row.get(10)?,

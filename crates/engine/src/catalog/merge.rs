@@ -72,6 +72,8 @@ impl Writer<'_> {
         let theirs = copy.read();
         let Some(object) = theirs.object_by_id(id)? else { return Ok(false) };
         let ours = self.intern_object(id, object.size)?;
+        // Not theirs, which may be anything (C7): sums over the tree would overflow.
+        let size = self.object(ours)?.map_or(object.size, |known| known.size).0;
         let mut any = false;
         for reference in theirs.references(object.object, NAMES_MAX)? {
             if !is_component(&reference.name) {
@@ -79,12 +81,12 @@ impl Writer<'_> {
             }
             let directory = self.merged_directory(merged, copy, reference.directory)?;
             let entry = theirs.connection.query_row(
-                "SELECT size, mtime_ns, metadata FROM entry
+                "SELECT mtime_ns, metadata FROM entry
                   WHERE directory = ?1 AND name = ?2 AND object = ?3 ORDER BY born DESC LIMIT 1",
                 (reference.directory.0, &reference.name, object.object.0),
-                |row| Ok((columns::unsigned(row, 0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)),
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
             );
-            let (size, mtime_ns, metadata) =
+            let (mtime_ns, metadata) =
                 entry.map_err(|source| CatalogError::sql("read a name to merge", source))?;
             let metadata = self.intern_metadata(&theirs.metadata(metadata)?)?;
             let stamp = Stamp {

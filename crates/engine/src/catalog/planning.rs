@@ -11,6 +11,7 @@ use distbackup_core::planner::{Input, Nexus, Object, State};
 
 use super::classes::Classes;
 use super::scope::Scope;
+use super::slots::Slots;
 use super::tree_read::PendingKey;
 use super::{At, CatalogError, Reader, columns};
 use distbackup_core::model::DAY_NS;
@@ -115,35 +116,36 @@ impl Reader<'_> {
     /// Loads the planner's input.
     pub fn load_plan(&self, scope: &Scope, unreadable: &Unreadable) -> Result<Loaded, CatalogError> {
         let mut classes = Classes::load(self)?;
-        let (mut gathered, mut next_position) = self.gather_references(&mut classes, scope.held_since)?;
+        let slots = Slots::of(self)?;
+        let (mut gathered, mut next_position) =
+            self.gather_references(&mut classes, &slots, scope.held_since)?;
         // Dead objects stand behind all others, in the order of their rows.
-        let mut numbers_by_position = Vec::new();
+        let mut places_by_position = Vec::new();
         for object in gathered.iter_mut() {
             if object.position == UNSEEN {
                 object.position = next_position;
                 next_position += 1;
             }
         }
-        let (sizes, slack) = self.sizes(gathered.len())?;
-        numbers_by_position.resize(gathered.len(), 0u32);
-        for (number, object) in gathered.iter().enumerate() {
-            numbers_by_position[object.position as usize] = number as u32;
+        let (sizes, slack) = self.sizes(&slots)?;
+        places_by_position.resize(gathered.len(), 0u32);
+        for (place, object) in gathered.iter().enumerate() {
+            places_by_position[object.position as usize] = place as u32;
         }
-        let (nexuses, nexus_of) = self.gather_nexuses(gathered.len(), scope)?;
+        let (nexuses, nexus_of) = self.gather_nexuses(&slots, scope)?;
         let disks = scope.disks.iter().map(|known| known.disk.clone()).collect();
         let mut loaded = Loaded { input: Input { nexuses, disks, ..Input::default() }, ..Loaded::default() };
         loaded.disks = scope.disks.iter().map(|known| known.number).collect();
-        loaded.input.objects.reserve_exact(numbers_by_position.len());
-        for number in numbers_by_position {
-            let at = number as usize;
+        loaded.input.objects.reserve_exact(places_by_position.len());
+        for place in places_by_position {
+            let at = place as usize;
             if sizes[at] == 0 {
                 continue; // no such row: a gap in the numbers
             }
             let object = gathered[at];
+            let number = slots.number(at);
             let state = match (object.live, object.directory) {
-                (true, _) if unreadable.objects.contains(&ObjectNo(i64::from(number))) => {
-                    State::LiveUnreadable
-                }
+                (true, _) if unreadable.objects.contains(&ObjectNo(number)) => State::LiveUnreadable,
                 (true, _) => State::Live,
                 (false, _) if object.held => State::LiveUnreadable,
                 (false, UNSEEN) => State::Dead,
@@ -156,7 +158,8 @@ impl Reader<'_> {
                 class: object.class,
                 state,
             });
-            loaded.numbers.push(number);
+            let number = u32::try_from(number);
+            loaded.numbers.push(number.map_err(|_| CatalogError::DamagedRow { what: "an object's number" })?);
             loaded.slack.push(slack[at]);
         }
         if scope.provisional {
@@ -170,17 +173,12 @@ impl Reader<'_> {
     fn gather_references(
         &self,
         classes: &mut Classes,
+        slots: &Slots,
         held_since: Option<SnapshotNo>,
     ) -> Result<(Vec<Gathered>, u32), CatalogError> {
         let unseen = Gathered { position: UNSEEN, directory: UNSEEN, class: 0, live: false, held: false };
         let what = "read the tree for planning";
-        let highest: i64 = self
-            .connection
-            .query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))
-            .map_err(|source| CatalogError::sql(what, source))?;
-        let count =
-            u32::try_from(highest).map_err(|_| CatalogError::DamagedRow { what: "an object's number" })?;
-        let mut gathered = vec![unseen; count as usize + 1];
+        let mut gathered = vec![unseen; slots.len()];
         let mut position = 0u32;
         let mut statement = self
             .connection
@@ -206,8 +204,8 @@ impl Reader<'_> {
                 classes.of_file(self, directory, name)?
             };
             last = (directory, class);
-            let slot = usize::try_from(object)
-                .ok()
+            let slot = slots
+                .place(object)
                 .and_then(|at| gathered.get_mut(at))
                 .ok_or(CatalogError::DamagedRow { what: "an entry without its object" })?;
             if slot.position == UNSEEN {
@@ -227,15 +225,13 @@ impl Reader<'_> {
     }
 
     /// Blocks of each object by its number, 0 where there is none, and what is missing to whole blocks.
-    fn sizes(&self, count: usize) -> Result<(Vec<u32>, Vec<u16>), CatalogError> {
-        let mut sizes = (vec![0u32; count], vec![0u16; count]);
+    fn sizes(&self, slots: &Slots) -> Result<(Vec<u32>, Vec<u16>), CatalogError> {
+        let mut sizes = (vec![0u32; slots.len()], vec![0u16; slots.len()]);
         let read = |(all, slack): &mut (Vec<u32>, Vec<u16>)| -> rusqlite::Result<()> {
             let mut statement = self.connection.prepare_cached("SELECT id, size FROM object")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                if let Ok(at) = usize::try_from(row.get::<_, i64>(0)?)
-                    && at < count
-                {
+                if let Some(at) = slots.place(row.get(0)?) {
                     let size = columns::unsigned(row, 1)?;
                     all[at] = blocks(size);
                     slack[at] = slack_of(size);
@@ -248,14 +244,14 @@ impl Reader<'_> {
     }
 
     /// The distinct sets of disks, and which one each object has.
-    fn gather_nexuses(&self, count: usize, scope: &Scope) -> Result<(Vec<Nexus>, Vec<u32>), CatalogError> {
+    fn gather_nexuses(&self, slots: &Slots, scope: &Scope) -> Result<(Vec<Nexus>, Vec<u32>), CatalogError> {
         let oldest = scope.now_ns.saturating_sub(i64::from(scope.trust_days) * DAY_NS);
         let numbers = scope.disks.iter().zip(0u16..);
         let index: HashMap<i64, u16> =
             numbers.filter_map(|(known, at)| Some((known.number?.0, at))).collect();
         let mut nexuses = vec![Nexus::default()];
         let mut known: HashMap<Nexus, u32> = HashMap::from([(Nexus::default(), 0)]);
-        let mut nexus_of = vec![0u32; count];
+        let mut nexus_of = vec![0u32; slots.len()];
         let mut read = |nexus_of: &mut Vec<u32>| -> rusqlite::Result<()> {
             let mut trusted: HashMap<i64, bool> = HashMap::new();
             let mut proofs = self.connection.prepare("SELECT id, at_ns, how FROM proof")?;
@@ -276,7 +272,7 @@ impl Reader<'_> {
             let mut rows = statement.query([])?;
             let mut current: (i64, Nexus) = (-1, Nexus::default());
             let mut close = |(object, nexus): (i64, Nexus)| {
-                let Some(slot) = usize::try_from(object).ok().and_then(|at| nexus_of.get_mut(at)) else {
+                let Some(slot) = slots.place(object).and_then(|at| nexus_of.get_mut(at)) else {
                     return;
                 };
                 *slot = *known.entry(nexus).or_insert_with_key(|nexus| {

@@ -178,6 +178,7 @@ impl TheirCatalog {
             let local = folder.path().join("theirs.sqlite");
             if visit.disk.fetch_catalog(&local).ok()? {
                 self.copy = crate::catalog::inspect(&local, true).ok();
+                self.copy = self.copy.take().filter(|copy| copy.refuse_absurd_numbers(&local).is_ok());
                 let set = visit.catalog.read().set_uuid().ok();
                 self.copy = self.copy.take().filter(|copy| Some(&copy.set) == set.as_ref());
             }
