@@ -158,7 +158,12 @@ fn operation(error: &OpError) -> Advice {
             Exit::FULL,
             "choose a larger destination, or restore a part: dsb restore PATTERN --to DEST",
         ),
-        OpError::Io { .. } => advice("io", Exit::FAILED, None),
+        OpError::Io { source, .. } => match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                advice("io", Exit::FAILED, "make room on the disk that holds it; nothing is lost")
+            }
+            _ => advice("io", Exit::FAILED, "see what is wrong with it, then run the same command again"),
+        },
         OpError::Stopped => advice("interrupted", Exit::INTERRUPTED, "run the same command again to go on"),
         OpError::NeedsConsent { .. } => {
             advice("consent", Exit::CONSENT, "dsb disk drop NAME  forgets what it holds first")
