@@ -7,6 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::render::{Settings, ShowProgress};
 
+mod source;
+
+pub use source::{SetArgs, SourceCommand};
+
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
 #[derive(Debug, Parser)]
 #[command(name = "dsb", version, subcommand_required = false, arg_required_else_help = false)]
@@ -130,6 +134,9 @@ pub enum Command {
         /// Accept what looks like an accident: an empty or moved source, a leap of the clock
         #[arg(long)]
         accept: bool,
+        /// Look at locked files and folders, too
+        #[arg(long)]
+        ignore_lock: bool,
     },
     /// Make the best use of a connected disk
     Backup(BackupArgs),
@@ -215,41 +222,6 @@ pub enum WhatIf {
         /// Copies
         #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
         copies: u16,
-    },
-}
-
-/// What to do with sources.
-#[derive(Debug, Subcommand)]
-pub enum SourceCommand {
-    /// List the mappings
-    List,
-    /// Protect a folder under a virtual path
-    Map {
-        /// Where it appears in the virtual tree
-        vpath: OsString,
-        /// The real folder
-        path: PathBuf,
-    },
-    /// Protect a folder no longer; what it held becomes history
-    #[command(visible_alias = "del")]
-    Unmap {
-        /// Its virtual path
-        vpath: OsString,
-    },
-    /// Priority and copies of a file or folder
-    Set {
-        /// Virtual paths
-        #[arg(required = true)]
-        vpaths: Vec<OsString>,
-        /// Priority among equally few copies; 0 clears it
-        #[arg(short = 'p', long, value_name = "N")]
-        priority: Option<u32>,
-        /// Copies beyond this number are not made; 0 clears it
-        #[arg(short = 'm', long, value_name = "N")]
-        maxcopies: Option<u32>,
-        /// Copies that `status` asks for; 0 clears it
-        #[arg(long, value_name = "N")]
-        mincopies: Option<u32>,
     },
 }
 
@@ -357,6 +329,9 @@ pub struct BackupArgs {
     /// With --update: accept what looks like an accident
     #[arg(long)]
     pub accept: bool,
+    /// With --update: look at locked files and folders, too
+    #[arg(long)]
+    pub ignore_lock: bool,
     /// Plan only, as --dry-run
     #[arg(long, hide = true)]
     pub simulate: bool,

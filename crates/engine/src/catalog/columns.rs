@@ -53,6 +53,12 @@ pub fn to_signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// A list of texts, stored as JSON; `NULL` is none.
+pub fn texts(row: &Row<'_>, column: usize) -> Result<Option<Vec<String>>> {
+    let Some(text) = row.get::<_, Option<String>>(column)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|_| impossible(column, "a list that is none"))
+}
+
 /// A SHA-256.
 pub fn object_id(row: &Row<'_>, column: usize) -> Result<ObjectId> {
     row.get::<_, [u8; 32]>(column).map(ObjectId)

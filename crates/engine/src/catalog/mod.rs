@@ -9,6 +9,7 @@
 //! cut, on which N1 and N2 rest.
 
 mod brake;
+mod classes;
 mod columns;
 mod copies;
 mod disks;
@@ -50,7 +51,7 @@ pub use runs::RunRow;
 pub use scope::{Scope, ScopeDisk};
 pub use settings::Retention;
 pub use snapshots::{At, SnapshotRow};
-pub use sources::{PathConfig, SourceRow};
+pub use sources::SourceRow;
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
 pub use verify::VerifyProgress;

@@ -5,14 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use distbackup_core::model::{
-    BLOCK, Bytes, COPIES_WANTED, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed,
-};
+use distbackup_core::model::{BLOCK, Bytes, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed};
 use distbackup_core::plan::Tally;
-use distbackup_core::planner::{Class, Input, Nexus, Object, State};
+use distbackup_core::planner::{Input, Nexus, Object, State};
 
+use super::classes::Classes;
 use super::scope::Scope;
-use super::sources::PathConfig;
 use super::tree_read::PendingKey;
 use super::{At, CatalogError, Reader, columns};
 use distbackup_core::model::DAY_NS;
@@ -91,124 +89,6 @@ struct Gathered {
     held: bool,
 }
 
-/// Resolves the class of a directory from configured paths, inherited down the tree.
-struct Classes {
-    classes: Vec<(Class, u16)>,
-    of_directory: HashMap<i64, u16>,
-    configured_directories: HashMap<i64, PathConfig>,
-    configured_files: HashMap<(i64, Vec<u8>), PathConfig>,
-}
-
-impl Classes {
-    fn load(reader: &Reader<'_>) -> Result<Self, CatalogError> {
-        let mut classes = Classes {
-            classes: Vec::new(),
-            of_directory: HashMap::new(),
-            configured_directories: HashMap::new(),
-            configured_files: HashMap::new(),
-        };
-        let mut root = PathConfig::default();
-        for (path, config) in reader.path_configs()? {
-            let Some((folder, name)) = path.parent() else {
-                root = config;
-                continue;
-            };
-            let Some(directory) = reader.directory_at(&folder, At::Now)? else { continue };
-            match reader.entry(directory, name, At::Now)?.map(|entry| entry.node) {
-                Some(Some(node)) => {
-                    classes.configured_directories.insert(node.0, config);
-                }
-                Some(None) => {
-                    classes.configured_files.insert((directory.0, name.to_vec()), config);
-                }
-                None => {}
-            }
-        }
-        let root_class = classes.intern(derive(DEFAULT_CLASS, &root));
-        classes.of_directory.insert(DirNo::ROOT.0, root_class);
-        Ok(classes)
-    }
-
-    fn intern(&mut self, class: (Class, u16)) -> u16 {
-        let at = self.classes.iter().position(|known| *known == class).unwrap_or_else(|| {
-            self.classes.push(class);
-            self.classes.len() - 1
-        });
-        u16::try_from(at).unwrap_or(0)
-    }
-
-    fn of_directory(&mut self, reader: &Reader<'_>, directory: i64) -> Result<u16, CatalogError> {
-        if self.configured_directories.is_empty() {
-            return Ok(self.of_directory.get(&DirNo::ROOT.0).copied().unwrap_or(0));
-        }
-        let mut way = Vec::new();
-        let mut at = directory;
-        let mut class = loop {
-            if let Some(&class) = self.of_directory.get(&at) {
-                break class;
-            }
-            way.push(at);
-            match reader.place_of(DirNo(at))? {
-                Some((parent, _)) if way.len() < 100_000 && parent.0 > 0 => at = parent.0,
-                _ => break self.of_directory.get(&DirNo::ROOT.0).copied().unwrap_or(0),
-            }
-        };
-        for node in way.into_iter().rev() {
-            if let Some(config) = self.configured_directories.get(&node).cloned() {
-                let derived = derive(self.class(class), &config);
-                class = self.intern(derived);
-            }
-            self.of_directory.insert(node, class);
-        }
-        Ok(class)
-    }
-
-    fn of_file(&mut self, reader: &Reader<'_>, directory: i64, name: &[u8]) -> Result<u16, CatalogError> {
-        let class = self.of_directory(reader, directory)?;
-        if self.configured_files.is_empty() {
-            return Ok(class);
-        }
-        match self.configured_files.get(&(directory, name.to_vec())).cloned() {
-            None => Ok(class),
-            Some(config) => {
-                let derived = derive(self.class(class), &config);
-                Ok(self.intern(derived))
-            }
-        }
-    }
-
-    fn class(&self, index: u16) -> (Class, u16) {
-        self.classes.get(usize::from(index)).copied().unwrap_or(DEFAULT_CLASS)
-    }
-
-    /// An object with several names takes the highest of everything among them (PLACEMENT 1).
-    fn highest(&mut self, one: u16, other: u16) -> u16 {
-        if one == other {
-            return one;
-        }
-        let ((a, a_min), (b, b_min)) = (self.class(one), self.class(other));
-        let copies_max = match (a.copies_max, b.copies_max) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            _ => None,
-        };
-        self.intern((Class { priority: a.priority.max(b.priority), copies_max }, a_min.max(b_min)))
-    }
-}
-
-/// Where nothing is configured.
-const DEFAULT_CLASS: (Class, u16) = (Class { priority: 1, copies_max: None }, COPIES_WANTED);
-
-fn derive((inherited, copies_min): (Class, u16), config: &PathConfig) -> (Class, u16) {
-    let class = Class {
-        priority: config.priority.unwrap_or(inherited.priority),
-        copies_max: match config.maxcopies {
-            Some(number) => u16::try_from(number).ok(),
-            None => inherited.copies_max,
-        },
-    };
-    (class, config.mincopies.map_or(copies_min, |number| u16::try_from(number).unwrap_or(u16::MAX)))
-}
-
 /// Content in whole blocks. Larger than 16 TiB does not fit `u32` blocks and no filesystem of ours either.
 fn blocks(size: u64) -> u32 {
     u32::try_from(size.div_ceil(BLOCK)).unwrap_or(u32::MAX)
@@ -282,7 +162,7 @@ impl Reader<'_> {
         if scope.provisional {
             self.load_provisional(&mut classes, &mut loaded, unreadable)?;
         }
-        (loaded.input.classes, loaded.copies_min) = classes.classes.into_iter().unzip();
+        (loaded.input.classes, loaded.copies_min) = classes.into_parts();
         Ok(loaded)
     }
 
@@ -319,7 +199,7 @@ impl Reader<'_> {
             let (directory, object, live, held) = read().map_err(|source| CatalogError::sql(what, source))?;
             let class = if !live {
                 0
-            } else if classes.configured_files.is_empty() && last.0 == directory {
+            } else if !classes.depend_on_names() && last.0 == directory {
                 last.1
             } else {
                 let name = row.get_ref(1).ok().and_then(|name| name.as_blob().ok()).unwrap_or_default();

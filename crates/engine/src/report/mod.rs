@@ -1,12 +1,14 @@
 //! Questions answered as typed values, from the catalog alone.
 
 mod find;
+mod hits;
 mod pace;
 mod planned;
 mod prospect;
 mod status;
 
 pub use find::{Holder, Listing, holders, list};
+pub use hits::{Hit, rule_hits};
 pub use pace::{Pace, pace, visit_record};
 pub use planned::{ByCopies, PlannedVisit};
 pub use prospect::{Loss, Prospect, Shortage, Visitable};
