@@ -15,6 +15,7 @@ mod disks;
 mod error;
 mod history;
 mod levels;
+mod lost;
 mod merge;
 mod migrations;
 mod objects;
