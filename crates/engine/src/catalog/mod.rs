@@ -22,6 +22,7 @@ mod objects;
 mod orphans;
 mod planning;
 mod publish;
+mod reread;
 mod runs;
 mod scope;
 mod settings;
@@ -47,6 +48,7 @@ pub use objects::{ObjectRow, Reference};
 pub use orphans::Orphan;
 pub use planning::{ByState, Loaded, PlanRow, Unreadable};
 pub use publish::{CheckedCopy, inspect};
+pub use reread::{RottenSource, SourceFileRow};
 pub use runs::RunRow;
 pub use scope::{Scope, ScopeDisk};
 pub use settings::Retention;
@@ -54,7 +56,7 @@ pub use snapshots::{At, SnapshotRow};
 pub use sources::{PathConfig, SourceRow};
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
-pub use verify::VerifyProgress;
+pub use verify::{Age, AgedCopy, VerifyProgress};
 
 /// Marks the file as a catalog of distbackup 2: "dsb2".
 pub const APPLICATION_ID: i32 = 0x6473_6232;

@@ -33,6 +33,8 @@ pub(in crate::disk) fn read_identity(folder: &Folder) -> Result<Identity, DiskEr
         }
         Err(error) => return Err(error),
     };
+    // What the medium says, not our memory of it: so a disk that was pulled out is found to be gone.
+    forget_cached(&file);
     let mut text = Vec::new();
     file.take(identity::IDENTITY_BYTES_MAX + 1)
         .read_to_end(&mut text)
@@ -147,6 +149,7 @@ impl FolderDisk {
     /// Copies one of the catalogs into the local file `to`, which is made private or emptied; `false` if there is none.
     pub(super) fn fetch(&self, name: &str, to: &Path) -> Result<bool, DiskError> {
         let Some(mut from) = self.root.read(name)? else { return Ok(false) };
+        forget_cached(&from);
         let local = |source| DiskError::Io { action: "write", path: to.to_owned(), source };
         let mut options = File::options();
         let mut copy =
