@@ -438,6 +438,26 @@ pub struct VerifyArgs {
     /// Begin again instead of going on where an interrupted verify stopped
     #[arg(long)]
     pub restart: bool,
+    /// Write a list of what is damaged or missing to this file, or to an open descriptor
+    #[arg(long, value_name = "FILE|@FD")]
+    pub errors: Option<PathBuf>,
+    /// How much to read
+    #[command(flatten)]
+    pub part: PartArgs,
+}
+
+/// Options for reading a part of what could be read.
+#[derive(Debug, Args)]
+pub struct PartArgs {
+    /// Read for so long (2h, 30min), what was proven longest ago first; the next time goes on
+    #[arg(long = "for", value_name = "TIME")]
+    pub time: Option<String>,
+    /// Read only what was not proven for so long (90d, 12w, 1y)
+    #[arg(long, value_name = "AGE")]
+    pub older_than: Option<String>,
+    /// Read a random share of that, another one each time (5%)
+    #[arg(long, value_name = "PERCENT")]
+    pub sample: Option<String>,
 }
 
 /// Long global options, and whether each takes a value.

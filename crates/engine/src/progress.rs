@@ -1,6 +1,6 @@
 //! The observer port: facts about a running operation, for whoever watches it.
 
-use distbackup_core::model::Bytes;
+use distbackup_core::model::{Bytes, ObjectId};
 
 /// The part of an operation that is running now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,17 @@ pub enum Event<'a> {
         path: &'a [u8],
         /// Why, in words.
         reason: &'a str,
+    },
+    /// An object of a disk is damaged or missing; told for each, and before it is recorded.
+    Damaged {
+        /// Which.
+        id: ObjectId,
+        /// The size that it should have.
+        size: Bytes,
+        /// Raw bytes of a virtual path that has it, or its hash if none is known.
+        path: &'a [u8],
+        /// `missing`, `size=BYTES` or `hash=HEX` as found, or `error=WORDS`.
+        what: &'a str,
     },
     /// Something the user should know, in one sentence.
     Note {

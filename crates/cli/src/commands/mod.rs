@@ -6,6 +6,7 @@ mod disk;
 mod find;
 mod log;
 mod next;
+mod part;
 mod plan;
 mod recover;
 mod restore;

@@ -106,7 +106,7 @@ impl Progress {
                 }
                 state.phase = None;
             }
-            Event::Skipped { .. } | Event::Note { .. } => {}
+            Event::Skipped { .. } | Event::Damaged { .. } | Event::Note { .. } => {}
         }
     }
 

@@ -8,6 +8,7 @@ mod entry;
 mod ids;
 mod object;
 mod path;
+mod portion;
 mod units;
 
 pub use disk::DiskStamp;
@@ -17,6 +18,7 @@ pub use ids::{
 };
 pub use object::{ObjectId, ObjectIdError};
 pub use path::{PathError, VirtualPath, escape_bytes, harmless, is_steering};
+pub use portion::{parse_share_ppm, parse_time_box};
 pub use units::{
     BLOCK, Bytes, COPIES_WANTED, DAY_NS, SizeRule, UnitError, billed, parse_duration_days, parse_size,
 };

@@ -82,6 +82,12 @@ pub enum UnitError {
     /// Neither days nor a number with `d`, `w`, `m` or `y`.
     #[error("not a duration: {0:?} (examples: 90d, 12w, 6m, 2y)")]
     Duration(String),
+    /// Not a number with `s`, `min`, `h` or `d`.
+    #[error("not a length of time: {0:?} (examples: 2h, 30min, 45s, 1d)")]
+    TimeBox(String),
+    /// Not a number of percent above 0 and up to 100.
+    #[error("not a share: {0:?} (examples: 5%, 0.5%)")]
+    Share(String),
 }
 
 /// How the capacity of a disk was given: `7.4T`, `80%` or `-20G`.

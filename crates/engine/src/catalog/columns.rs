@@ -59,6 +59,15 @@ pub fn texts(row: &Row<'_>, column: usize) -> Result<Option<Vec<String>>> {
     serde_json::from_str(&text).map(Some).map_err(|_| impossible(column, "a list that is none"))
 }
 
+/// The identities that begin with the 12 bits `prefix` are those from the first bound on and below the second one.
+pub fn prefix_bounds(prefix: u16) -> (Vec<u8>, Vec<u8>) {
+    let bound = |prefix: u32| {
+        // Past the last folder: longer than any identity, so larger than all of them.
+        if prefix > 0xfff { vec![0xff; 33] } else { vec![(prefix >> 4) as u8, (prefix << 4) as u8] }
+    };
+    (bound(u32::from(prefix)), bound(u32::from(prefix) + 1))
+}
+
 /// A SHA-256.
 pub fn object_id(row: &Row<'_>, column: usize) -> Result<ObjectId> {
     row.get::<_, [u8; 32]>(column).map(ObjectId)

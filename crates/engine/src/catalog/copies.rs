@@ -81,14 +81,10 @@ impl Reader<'_> {
               FROM object CROSS JOIN copy ON copy.object = object.id AND copy.disk = ?1
              WHERE object.sha256 >= ?2 AND object.sha256 < ?3
              ORDER BY object.sha256";
-        let bound = |prefix: u32| {
-            // Past the last folder: longer than any identity, so larger than all of them.
-            if prefix > 0xfff { vec![0xff; 33] } else { vec![(prefix >> 4) as u8, (prefix << 4) as u8] }
-        };
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
-            let bounds = (disk.0, bound(u32::from(prefix)), bound(u32::from(prefix) + 1));
-            let rows = statement.query_map(bounds, |row| {
+            let (from, to) = columns::prefix_bounds(prefix);
+            let rows = statement.query_map((disk.0, from, to), |row| {
                 Ok(HeldObject {
                     object: ObjectNo(row.get(0)?),
                     id: columns::object_id(row, 1)?,

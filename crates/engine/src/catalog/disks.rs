@@ -246,6 +246,12 @@ impl Writer<'_> {
         self.update_disk("record the catalog copy", SQL, (disk.0, generation, &hash.0))
     }
 
+    /// The catalog copies on a disk are not as they should be: the next visit writes one, whatever else it does (C4).
+    pub fn forget_catalog_copy(&self, disk: DiskNo) -> Result<(), CatalogError> {
+        const SQL: &str = "UPDATE disk SET copy_generation = NULL, copy_sha256 = NULL WHERE id = ?1";
+        self.update_disk("forget a catalog copy", SQL, [disk.0])
+    }
+
     /// Records that a whole disk was verified; `clears_doubt` if everything on it was good.
     pub fn record_disk_verified(
         &self,

@@ -225,6 +225,9 @@ pub trait Disk: Sync {
     /// SHA-256 of the catalog copy on the disk; `None` if there is none or it cannot be read.
     fn catalog_hash(&self) -> Option<ObjectId>;
 
+    /// Removes a catalog copy that was found damaged, so that it does not become the previous one (C4). No error if there is none.
+    fn drop_catalog(&self) -> Result<(), DiskError>;
+
     /// Replaces the catalog copy atomically and durably by the local file `from`, keeps the previous one as
     /// `distbackup.sqlite.previous`; returns the SHA-256 of what was read back from the disk before the rename.
     fn publish_catalog(&self, from: &std::path::Path) -> Result<ObjectId, DiskError>;

@@ -10,7 +10,9 @@ mod error;
 mod filesystems;
 pub mod guard;
 mod mapping;
+mod part;
 mod problems;
+mod readers;
 pub mod recover;
 pub mod restore;
 pub mod shelf;
@@ -20,4 +22,5 @@ pub mod update;
 pub mod verify;
 
 pub use error::OpError;
+pub use part::Part;
 pub use problems::{Problem, Problems};

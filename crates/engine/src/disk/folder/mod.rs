@@ -258,6 +258,13 @@ impl Disk for FolderDisk {
         sidecars::hash_file(&file).ok()
     }
 
+    fn drop_catalog(&self) -> Result<(), DiskError> {
+        match self.root.has_file(layout::CATALOG)? {
+            true => self.root.unlink(layout::CATALOG.as_ref()).map(drop),
+            false => Ok(()),
+        }
+    }
+
     fn publish_catalog(&self, from: &Path) -> Result<ObjectId, DiskError> {
         self.publish(from)
     }

@@ -34,6 +34,8 @@ pub(in crate::disk) fn read_identity(folder: &Folder) -> Result<Identity, DiskEr
         }
         Err(error) => return Err(error),
     };
+    // What the medium says, not our memory of it: so a disk that was pulled out is found to be gone.
+    forget_cached(&file);
     let mut text = Vec::new();
     file.take(identity::IDENTITY_BYTES_MAX + 1)
         .read_to_end(&mut text)
@@ -150,6 +152,7 @@ impl FolderDisk {
     /// One that would fill the local filesystem is refused: what lies on a disk may be of any size (C7).
     pub(super) fn fetch(&self, name: &str, to: &Path) -> Result<bool, DiskError> {
         let Some(mut from) = self.root.read(name)? else { return Ok(false) };
+        forget_cached(&from);
         let local = |source| DiskError::Io { action: "write", path: to.to_owned(), source };
         let mut options = File::options();
         let mut copy =

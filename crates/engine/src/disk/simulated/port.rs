@@ -359,6 +359,14 @@ impl Disk for SimulatedDisk {
         Some(state.medium.cached.content(inode).hash())
     }
 
+    fn drop_catalog(&self) -> Result<(), DiskError> {
+        let mut state = self.state();
+        match state.file(layout::CATALOG)? {
+            Some(_) => state.unlink(layout::CATALOG.to_owned()),
+            None => Ok(()),
+        }
+    }
+
     fn publish_catalog(&self, from: &Path) -> Result<ObjectId, DiskError> {
         let unreadable = |source| DiskError::Io { action: "read", path: from.to_owned(), source };
         let content = std::fs::read(from).map_err(unreadable)?;

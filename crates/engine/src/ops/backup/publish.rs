@@ -1,8 +1,12 @@
 //! The end of a visit: the catalog and the recovery files go to the disk, then it counts as visited.
 
+use std::path::Path;
+
 use distbackup_core::model::Bytes;
 
 use super::{Visit, VisitOutcome};
+use crate::catalog::inspect;
+use crate::disk::DiskError;
 use crate::ops::{OpError, tempdir::TempFolder};
 use crate::progress::{Event, Phase};
 
@@ -15,14 +19,14 @@ const RESTORE_PY: &str = include_str!("../../../recovery/restore.py");
 /// whether anything was written.
 pub fn publish(visit: &mut Visit<'_>, outcome: &VisitOutcome) -> Result<bool, OpError> {
     let generation = visit.catalog.read().generation()?;
-    let current = visit.row.copy_generation == Some(generation)
-        && visit.row.copy_sha256.is_some()
-        && visit.disk.catalog_hash() == visit.row.copy_sha256;
-    if current && !visit.writing {
+    let recorded = visit.row.copy_sha256.is_some();
+    let current = recorded && visit.row.copy_generation == Some(generation);
+    let differs = current && visit.disk.catalog_hash() != visit.row.copy_sha256;
+    if current && !differs && !visit.writing {
         return Ok(false);
     }
     visit.observer.event(Event::Begin { phase: Phase::Publish, files: 1, bytes: Bytes(0) });
-    let published = write_copy(visit);
+    let published = write_copy(visit, differs || !recorded);
     visit.observer.event(Event::End);
     published?;
     if outcome.interrupted {
@@ -34,7 +38,8 @@ pub fn publish(visit: &mut Visit<'_>, outcome: &VisitOutcome) -> Result<bool, Op
     Ok(true)
 }
 
-fn write_copy(visit: &mut Visit<'_>) -> Result<(), OpError> {
+/// With `in_question` the copy that is there may be damaged: it is looked at before it becomes the previous one (C4).
+fn write_copy(visit: &mut Visit<'_>, in_question: bool) -> Result<(), OpError> {
     visit.begin_writing()?;
     let name = visit.row.name.clone();
     let text = RESTORE_TXT.replace("{disk_name}", &name);
@@ -43,6 +48,9 @@ fn write_copy(visit: &mut Visit<'_>) -> Result<(), OpError> {
     // Beside the PC's catalog: there is room for one more, and it is as private.
     let beside = visit.catalog.path().parent().map_or_else(std::env::temp_dir, |folder| folder.to_owned());
     let folder = TempFolder::inside(&beside).map_err(OpError::io("make a folder in", beside))?;
+    if in_question && !present_is_whole(visit, &folder.path().join("present.sqlite")) {
+        visit.disk.drop_catalog().map_err(OpError::disk(&name))?;
+    }
     let local = folder.path().join("copy.sqlite");
     let generation = visit.catalog.read().generation()?;
     visit.catalog.write_copy(&local)?;
@@ -52,4 +60,17 @@ fn write_copy(visit: &mut Visit<'_>) -> Result<(), OpError> {
         .catalog
         .write("record the catalog copy", |writer| writer.record_catalog_copy(disk, generation, &hash))?;
     Ok(())
+}
+
+/// Whether the catalog on the disk can be read and is one. What this computer has no room for counts as whole.
+fn present_is_whole(visit: &Visit<'_>, local: &Path) -> bool {
+    let whole = match visit.disk.fetch_catalog(local) {
+        Ok(false) | Err(DiskError::Io { action: "write", .. }) => true,
+        // The state that was recorded, in other bytes than were recorded: a flipped bit that hurts no structure.
+        Ok(true) => inspect(local, true).is_ok_and(|copy| visit.row.copy_generation != Some(copy.generation)),
+        Err(_) => false,
+    };
+    // It takes as much room as the catalog itself; the folder goes in any case.
+    let _room = std::fs::remove_file(local);
+    whole
 }
