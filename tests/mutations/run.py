@@ -57,7 +57,11 @@ def mutated(mutation, tree):
     """The new text of each file of a tree; the old text must stand there exactly once."""
     texts = {}
     for file, old, new in edits(mutation):
-        text = texts.get(file) or (tree / file).read_text()
+        text = texts.get(file)
+        if text is None:
+            if not (tree / file).is_file():
+                raise Broken(f"{mutation['name']}: there is no {file}")
+            text = (tree / file).read_text()
         count = text.count(old)
         if count != 1:
             raise Broken(f"{mutation['name']}: its text stands {count} times in {file}, not once:\n{old}")
@@ -180,13 +184,13 @@ def main():
     parser.add_argument("--list", action="store_true", help="only list them")
     options = parser.parse_args()
     mutations = load()
+    # All of them have to apply, also those that are not tried now.
+    for mutation in mutations:
+        mutated(mutation, ROOT)
     if options.list:
         for mutation in mutations:
             print(f"{mutation['name']:38} {mutation['hazard']:9} {mutation['breaks']}")
         return 0
-    # All of them have to apply, also those that are not tried now.
-    for mutation in mutations:
-        mutated(mutation, ROOT)
     if options.names:
         unknown = set(options.names) - {mutation["name"] for mutation in mutations}
         if unknown:
