@@ -224,6 +224,15 @@ fn catalog(error: &CatalogError) -> Advice {
     }
 }
 
+fn disk_failed() -> Advice {
+    let hint = "what was recorded before is safe; check the disk and its cable, then run dsb verify";
+    advice("disk-failed", Exit::FAILED, hint)
+}
+
+fn disk_read_only() -> Advice {
+    advice("disk-read-only", Exit::NO_DISK, "mount it writable; verify and restore work as it is")
+}
+
 fn disk_full() -> Advice {
     advice(
         "disk-full",
@@ -253,23 +262,17 @@ fn disk(error: &DiskError) -> Advice {
         }
         DiskError::Full { .. } => disk_full(),
         // Some filesystems find out only then.
-        DiskError::NotDurable { source, .. }
-            if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
-        {
-            disk_full()
-        }
+        DiskError::NotDurable { source, .. } => match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => disk_full(),
+            ErrorKind::ReadOnlyFilesystem => disk_read_only(),
+            _ => disk_failed(),
+        },
         DiskError::TooLarge { .. } => advice("file-too-large", Exit::PART, None),
-        DiskError::ReadOnly => {
-            advice("disk-read-only", Exit::NO_DISK, "mount it writable; verify and restore work as it is")
-        }
+        DiskError::ReadOnly => disk_read_only(),
         DiskError::Missing(_) => {
             advice("object-missing", Exit::DAMAGE, "dsb verify DISK  finds out what else is missing")
         }
-        DiskError::NotDurable { .. } | DiskError::Io { .. } => advice(
-            "disk-failed",
-            Exit::FAILED,
-            "what was recorded before is safe; check the disk and its cable, then run dsb verify",
-        ),
+        DiskError::Io { .. } => disk_failed(),
         DiskError::AlreadyADisk { .. } => {
             advice("already-a-disk", Exit::NO_DISK, "choose another folder; nothing was changed on this one")
         }

@@ -30,19 +30,25 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Each of them, with an input/output error and with a full disk.
-    pub const ALL: [Fault; 6] = [
+    /// Each of them, with an input/output error and with a full disk, and a disk that turns read-only (D9).
+    pub const ALL: [Fault; 7] = [
         Fault::KillBefore,
         Fault::KillAfter,
         Fault::Once(libc::EIO),
         Fault::Once(libc::ENOSPC),
         Fault::FromThenOn(libc::EIO),
         Fault::FromThenOn(libc::ENOSPC),
+        Fault::FromThenOn(libc::EROFS),
     ];
 
     /// Whether the process dies of it.
     pub fn kills(self) -> bool {
         matches!(self, Fault::KillBefore | Fault::KillAfter)
+    }
+
+    /// Whether the disk turns read-only.
+    pub fn is_read_only(self) -> bool {
+        self == Fault::FromThenOn(libc::EROFS)
     }
 
     /// Whether the disk says that it is full.

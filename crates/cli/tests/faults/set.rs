@@ -74,8 +74,21 @@ impl Look {
     /// Expects that all is as after the undisturbed run, and that the whole source comes back.
     #[track_caller]
     pub fn is(&self, expected: &Look, when: &str) {
+        self.is_but_for(&[], expected, when);
+    }
+
+    /// The same, but something unfinished may lie about: what could not be unlinked is the next run's to clear.
+    #[track_caller]
+    pub fn is_but_for_leftovers(&self, expected: &Look, when: &str) {
+        self.is_but_for(&["beside the catalog: ", "left over on "], expected, when);
+    }
+
+    #[track_caller]
+    fn is_but_for(&self, leave_out: &[&str], expected: &Look, when: &str) {
+        let counts = |line: &&str| !leave_out.iter().any(|start| line.starts_with(start));
         let only = |here: &Look, there: &Look| {
-            here.state.difference(&there.state).map(String::as_str).collect::<Vec<_>>().join("\n")
+            let lines = here.state.difference(&there.state).map(String::as_str).filter(counts);
+            lines.collect::<Vec<_>>().join("\n")
         };
         let (new, gone) = (only(self, expected), only(expected, self));
         assert!(new.is_empty() && gone.is_empty(), "--- only now\n{new}\n--- not any more\n{gone}\n{when}");
