@@ -56,7 +56,7 @@ impl Shelf {
     }
 
     fn update(&mut self, scan_only: bool) {
-        let options = UpdateOptions { accept: true, scan_only };
+        let options = UpdateOptions { accept: true, scan_only, ..UpdateOptions::default() };
         assert!(update::update(&mut self.catalog, &Noon, None, &options, &Silent).unwrap().complete());
     }
 
