@@ -165,6 +165,20 @@ impl Known {
         self.disks.iter().filter(stands).count()
     }
 
+    /// Who claims an object, in words.
+    pub fn holders(&self, outside: &Outside, id: &ObjectId) -> String {
+        let claims = self.disks.iter().filter(|(number, _)| outside.claims(**number, id));
+        let words = |(number, known): (&i64, &DiskKnown)| {
+            let days = known.proofs.get(id).map(|at| (self.newest_ns - at) / DAY_NS);
+            format!(
+                " disk {number}: settled {}, doubt {}, proven {days:?} days ago;",
+                known.settled, known.doubt
+            )
+        };
+        let live = if self.live().contains(id) { " it is live;" } else { " it is history;" };
+        live.chars().chain(claims.map(words).collect::<String>().chars()).collect()
+    }
+
     /// Takes over which copies are claimed on a disk now; those that are new were proven just now.
     pub fn note_claims(&mut self, disk: i64, claimed: &BTreeSet<ObjectId>, proven_again: bool) {
         let now_ns = self.newest_ns;

@@ -22,10 +22,14 @@ pub struct Outside {
     pub claims: BTreeMap<i64, BTreeSet<ObjectId>>,
     /// Removals that are recorded and not known to be done, by number of disk.
     pub removals: BTreeMap<i64, BTreeSet<ObjectId>>,
+    /// Objects that could not be read, or were found rotten, by number of disk.
+    pub damaged: BTreeMap<i64, BTreeSet<ObjectId>>,
     /// Files of the current tree, by path.
     pub live: BTreeMap<String, LiveFile>,
     /// Contents that any name refers to, now or in history.
     pub referenced: BTreeSet<ObjectId>,
+    /// Disks with a visit that has not ended in order since they were last compared.
+    pub open: BTreeSet<i64>,
     /// Counters of the stamps that are confirmed, by number of disk.
     pub stamps: BTreeMap<i64, u64>,
     /// Number of the newest snapshot of an update.
@@ -110,10 +114,14 @@ impl Outside {
         let referenced = names.query_map([], |row| row.get(0).map(ObjectId)).unwrap();
         let mut stamps = file.prepare("SELECT id, stamp_counter FROM disk").unwrap();
         let stamps = stamps.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))).unwrap();
+        let mut open = file.prepare("SELECT id FROM disk WHERE open_visit = 1").unwrap();
+        let open = open.query_map([], |row| row.get(0)).unwrap();
         Outside {
+            open: open.collect::<Result<_, _>>().unwrap(),
             stamps: stamps.collect::<Result<_, _>>().unwrap(),
             claims: by_disk(&file, "SELECT disk, sha256 FROM copy JOIN object ON object.id = copy.object"),
             removals: by_disk(&file, "SELECT disk, sha256 FROM removal"),
+            damaged: by_disk(&file, "SELECT disk, sha256 FROM orphan WHERE damaged = 1"),
             live: live(&file),
             referenced: referenced.collect::<Result<_, _>>().unwrap(),
             snapshot: file

@@ -169,13 +169,15 @@ impl World {
             let bay = &mut self.bays[bay];
             let physical = &mut bay.physical[which];
             match how {
-                "rot" if physical.whole.contains(&id) => {
-                    physical.disk.rot(id);
-                    physical.rotten.insert(id);
+                "rot" => {
+                    // Twice would be as good as never.
+                    if physical.rotten.insert(id) {
+                        physical.disk.rot(id);
+                    }
                 }
                 "delete" => physical.disk.delete_by_hand(id),
                 _ => {
-                    physical.disk.cut_off(id, Bytes(3));
+                    physical.disk.cut_off(id, Bytes(0));
                     physical.rotten.remove(&id);
                 }
             }

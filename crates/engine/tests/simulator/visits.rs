@@ -308,7 +308,8 @@ impl World {
             known.excused = known.excused.intersection(&rotten).copied().collect();
             known.unproven &= !wrote;
         } else if wrote {
-            known.settled = false;
+            // It may have ended after the comparison, with nothing written but unlinked leftovers.
+            known.settled = !outside.open.contains(&row);
         }
         known.doubt |= done.is_some_and(|outcome| outcome.in_doubt);
         if let Some(hash) = hash {
@@ -340,7 +341,11 @@ impl World {
             let standing = known.standing(outside, row, &id);
             let precious = self.bays[bay].now().precious.contains(&id);
             if kept.contains(&id) {
-                assert!(standing > 0, "N3: {id} went from {name}, and no other copy of it stands");
+                assert!(
+                    standing > 0,
+                    "N3: {id} went from {name}, and no other copy of it stands:{}",
+                    known.holders(outside, &id)
+                );
             } else if precious {
                 panic!("N7: {id} went from {name}: only the catalog there knew its name");
             } else if !known.ever.contains(&id) && !known.merged.contains(&id) {
@@ -356,12 +361,14 @@ impl World {
         }
     }
 
-    /// N4: after a visit that ended in order, what is kept and lies on the disk is claimed there.
+    /// N4: after a visit that ended in order, what is kept and lies on the disk is claimed there; but what could not be
+    /// read once is believed only when it is read again.
     fn everything_was_found(&mut self, bay: usize) {
         let kept = self.known.kept();
-        let physical = self.bays[bay].now();
-        for id in &physical.whole {
-            let claimed = self.outside.claims(self.bays[bay].row, id);
+        let (physical, row) = (self.bays[bay].now(), self.bays[bay].row);
+        let damaged = self.outside.damaged.get(&row).cloned().unwrap_or_default();
+        for id in physical.whole.difference(&damaged) {
+            let claimed = self.outside.claims(row, id);
             assert!(claimed || !kept.contains(id), "N4: {id} is on {} and not claimed", self.bays[bay].name);
             let known = self.outside.referenced.contains(id);
             let lost = physical.precious.contains(id) && !known;

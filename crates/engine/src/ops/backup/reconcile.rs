@@ -3,6 +3,7 @@
 //! One pass over the 4096 folders of the disk, each merged with the catalog's rows for it. Names and
 //! sizes only: they can raise doubt and strike out claims, never renew proof (N3).
 
+use distbackup_core::evidence::{Grounds, Warrant};
 use distbackup_core::model::{Bytes, ObjectId};
 use distbackup_core::plan::Tally;
 
@@ -10,7 +11,7 @@ use super::{Visit, name_of};
 use crate::catalog::{CatalogError, CheckedCopy, HeldObject, Merged, Orphan, ProofKind, Retention, Writer};
 use crate::disk::{DiskError, Listed};
 use crate::hash;
-use crate::ops::{OpError, Problems, tempdir};
+use crate::ops::{OpError, Problems, shelf, tempdir};
 use crate::progress::{Event, Phase};
 use distbackup_core::model::DAY_NS;
 
@@ -236,6 +237,8 @@ fn settle(
                 }
                 Record::Forget(id) => writer.forget_orphan(disk, &id)?,
                 Record::Orphan(id, size, damaged) => {
+                    // It may be what a removal has left; that is given up.
+                    writer.record_removed(disk, &id)?;
                     writer.record_orphan(disk, &orphan(writer, id, size, now_ns, damaged)?)?;
                 }
                 Record::Removed(id) => writer.record_removed(disk, &id)?,
@@ -273,7 +276,7 @@ fn unknown(
     id: ObjectId,
     size: Bytes,
 ) -> Result<Record, OpError> {
-    if visit.catalog.read().is_recorded_removal(visit.row.disk, &id)? {
+    if visit.catalog.read().is_recorded_removal(visit.row.disk, &id)? && may_finish_removal(visit, &id)? {
         found.finished_removals += 1;
         if !dry_run {
             visit.begin_writing()?;
@@ -302,6 +305,22 @@ fn unknown(
     }
 }
 
+/// Whether a removal that was recorded and not finished is still permitted: other copies may have gone since (N3), or
+/// this may be another disk than the one it was recorded for (D12).
+fn may_finish_removal(visit: &Visit<'_>, id: &ObjectId) -> Result<bool, OpError> {
+    let reader = visit.catalog.read();
+    if visit.deletions_forbidden {
+        return Ok(false);
+    }
+    let Some(row) = reader.object_by_id(id)? else { return Ok(true) };
+    if !reader.is_referenced(row.object)? {
+        return Ok(true);
+    }
+    let copies = shelf::evidence(&reader, &visit.disks()?, row.object, visit.time)?;
+    let grounds = Grounds::Redundant { copies: &copies, needed: 1, trust_days: reader.trust_days()? };
+    Ok(Warrant::check(row.object, visit.row.disk, grounds).is_some())
+}
+
 fn orphan(
     writer: &Writer<'_>,
     id: ObjectId,
@@ -321,8 +340,11 @@ fn content_matches(visit: &Visit<'_>, id: ObjectId) -> Result<bool, OpError> {
         Err(error) => return Err(OpError::disk(&visit.row.name)(error)),
     };
     let mut each = |bytes: u64| visit.observer.event(Event::Done { files: 0, bytes: Bytes(bytes) });
-    Ok(hash::hash_content(content.as_mut(), &mut each, &|| visit.observer.stop_requested())
-        .is_ok_and(|(found, _)| found == id))
+    match hash::hash_content(content.as_mut(), &mut each, &|| visit.observer.stop_requested()) {
+        Ok((found, _)) => Ok(found == id),
+        Err(hash::HashError::Stopped) => Err(OpError::Stopped),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Removes orphans that were first seen by an earlier run and whose retention time has passed (DESIGN 6, N7).
