@@ -180,6 +180,18 @@ pub enum Command {
         #[arg(long, value_name = "DATE|SNAPSHOT")]
         at: Option<String>,
     },
+    /// What changed from one snapshot to another
+    Diff {
+        /// The older one: its number, a date, or `latest`
+        #[arg(value_name = "DATE|SNAPSHOT")]
+        from: String,
+        /// The newer one; usually `latest`
+        #[arg(value_name = "DATE|SNAPSHOT")]
+        to: Option<String>,
+        /// Only what this pattern matches; may be given again
+        #[arg(short = 'f', long = "filter", value_name = "PATTERN")]
+        patterns: Vec<OsString>,
+    },
     /// Which disks hold a file
     Where {
         /// Virtual path
