@@ -192,6 +192,8 @@ pub enum Command {
         #[arg(short = 'f', long = "filter", value_name = "PATTERN")]
         patterns: Vec<OsString>,
     },
+    /// Forget snapshots, and what only they have
+    Forget(ForgetArgs),
     /// Which disks hold a file
     Where {
         /// Virtual path
@@ -226,6 +228,9 @@ pub enum Command {
     },
     /// What each command did
     Log {
+        /// What to do with the log; without it the newest runs are listed
+        #[command(subcommand)]
+        command: Option<LogCommand>,
         /// So many newest runs
         #[arg(short = 'n', long = "number", default_value_t = 20)]
         number: u32,
@@ -456,6 +461,31 @@ pub struct VerifyArgs {
     /// How much to read
     #[command(flatten)]
     pub part: PartArgs,
+}
+
+/// Options of `forget`.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Numbers of snapshots, as `dsb snapshots` lists them
+    #[arg(value_name = "SNAPSHOT", required_unless_present_any = ["keep_deleted", "keep_snapshots"],
+          conflicts_with_all = ["keep_deleted", "keep_snapshots"])]
+    pub snapshots: Vec<i64>,
+    /// All but those that show something that left the tree in this time (90d, 12w, 2y)
+    #[arg(long, value_name = "TIME")]
+    pub keep_deleted: Option<String>,
+    /// All but so many newest ones
+    #[arg(long, value_name = "N")]
+    pub keep_snapshots: Option<u32>,
+}
+
+/// What to do with the log.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// One run: when, what, how it ended
+    Show {
+        /// Its number
+        run: i64,
+    },
 }
 
 /// Options for reading a part of what could be read.

@@ -161,3 +161,111 @@ fn n7_what_is_skipped_becomes_history() {
         world.write("folder/.distbackup.skip", "");
     });
 }
+
+/// Three snapshots: one file leaves with each.
+fn three_snapshots() -> World {
+    let world = World::new();
+    for name in ["first", "second", "third"] {
+        world.write(name, name);
+    }
+    world.add_disk("red", None);
+    world.update_and_back_up("red");
+    for name in ["first", "second"] {
+        fs::remove_file(world.source().join(name)).unwrap();
+        world.dsb.run(["update", "--accept"]).ok();
+    }
+    world.dsb.run(["backup", "red"]).ok();
+    assert_eq!(objects_on(&world.place("red")).len(), 3);
+    world
+}
+
+/// The numbers that `snapshots` lists.
+fn snapshots(world: &World) -> Vec<i64> {
+    let run = world.dsb.run(["--json", "snapshots"]).ok();
+    objects(&run).iter().filter_map(|row| row["id"].as_i64()).collect()
+}
+
+#[test]
+fn n7_forgetting_a_snapshot_asks_and_its_contents_leave_at_the_next_visit_only() {
+    let world = three_snapshots();
+    // The file, and its folder as it was with it.
+    let dry = object(&world.dsb.run(["--json", "--dry-run", "forget", "1"]).ok(), "forgotten");
+    assert_eq!(
+        (&dry["entries"], &dry["unnamed"]["objects"], &dry["unnamed"]["bytes"]),
+        (&2.into(), &1.into(), &5.into())
+    );
+    world.dsb.run(["forget", "1"]).code(14).warns("--yes");
+    assert_eq!(snapshots(&world), [1, 2, 3], "neither has changed anything");
+
+    world.dsb.run(["--yes", "forget", "1"]).ok().says("No disk has lost anything yet");
+    assert_eq!(snapshots(&world), [2, 3]);
+    assert_eq!(objects_on(&world.place("red")).len(), 3);
+    world.dsb.run(["restore", "--at", "1", "--to", world.place("to").to_str().unwrap()]).code(2);
+    world.dsb.run(["backup", "red"]).ok();
+    assert_eq!(objects_on(&world.place("red")).len(), 2);
+    // What another snapshot shows is still there, byte for byte.
+    let to = world.restored(&["--at", "2"]);
+    assert_eq!(fs::read_to_string(to.path().join("data/second")).unwrap(), "second");
+}
+
+#[test]
+fn the_newest_snapshot_is_never_forgotten() {
+    let world = three_snapshots();
+    world.dsb.run(["--yes", "forget", "3"]).code(2).warns("never forgotten");
+    world.dsb.run(["--yes", "forget", "9"]).code(2).warns("dsb snapshots");
+    world.dsb.run(["--yes", "forget", "--keep-deleted", "90d"]).ok().says("nothing was forgotten");
+    assert_eq!(snapshots(&world), [1, 2, 3]);
+    world.dsb.run(["--yes", "forget", "--keep-snapshots", "2"]).ok();
+    assert_eq!(snapshots(&world), [2, 3]);
+    world.dsb.run(["--yes", "forget", "--keep-snapshots", "0"]).ok();
+    assert_eq!(snapshots(&world), [3]);
+    world.update_and_back_up("red");
+    world.restores(&world.source(), distbackup_testkit::compare::Compare::CONTENT);
+}
+
+#[test]
+fn s3_what_the_brake_holds_is_not_forgotten_and_status_says_what_it_holds() {
+    let world = World::new();
+    (0..120).for_each(|number| drop(world.write(&number.to_string(), format!("photo {number}"))));
+    world.add_disk("red", None);
+    world.update_and_back_up("red");
+    world.dsb.run(["status"]).ok().silent_about("HELD");
+    (0..120).for_each(|number| drop(world.write(&number.to_string(), format!("encrypted {number}"))));
+    world.dsb.run(["update"]).code(14);
+    world.dsb.run(["status"]).ok().says("HELD: 120 of 120 files").says("dsb update --accept");
+    assert_eq!(world.status()["held"]["files"], 120);
+
+    world.dsb.run(["--yes", "forget", "1"]).code(2).warns("dsb update --accept");
+    world.dsb.run(["--yes", "forget", "--keep-snapshots", "1"]).ok().says("nothing was forgotten");
+    let to = world.restored(&["--at", "1"]);
+    assert_eq!(fs::read_to_string(to.path().join("data/7")).unwrap(), "photo 7");
+}
+
+#[test]
+fn history_is_kept_for_ever_where_the_user_says_off() {
+    let world = three_snapshots();
+    world.dsb.run(["config", "set", "keep-deleted", "0"]).ok();
+    world.dsb.run(["config", "set", "keep-snapshots", "off"]).ok();
+    world.update_and_back_up("red");
+    assert_eq!((snapshots(&world).as_slice(), objects_on(&world.place("red")).len()), (&[1, 2, 3][..], 3));
+    world.dsb.run(["config", "set", "keep-snapshots", "0"]).ok();
+    world.dsb.run(["config", "set", "keep-deleted", "off"]).ok();
+    world.update_and_back_up("red");
+    assert_eq!(objects_on(&world.place("red")).len(), 3);
+    // And given up at once where the user says so: the tests above could not fail otherwise.
+    world.dsb.run(["config", "set", "keep-deleted", "0"]).ok();
+    world.update_and_back_up("red");
+    world.dsb.run(["backup", "red"]).ok();
+    assert_eq!(objects_on(&world.place("red")).len(), 1);
+}
+
+#[test]
+fn the_log_shows_one_run() {
+    let world = three_snapshots();
+    let run = world.dsb.run(["--json", "log"]).ok();
+    let last = objects(&run).iter().find(|run| run["type"] == "run").unwrap()["id"].to_string();
+    world.dsb.run(["log", "show", &last]).ok().says("backup red").says("exit code 0");
+    let shown = object(&world.dsb.run(["--json", "log", "show", &last]).ok(), "run");
+    assert_eq!((&shown["command"], &shown["exit"]), (&"backup red".into(), &0.into()));
+    world.dsb.run(["log", "show", "99"]).code(2).warns("there is no such run");
+}

@@ -5,6 +5,7 @@ mod config;
 mod diff;
 mod disk;
 mod find;
+mod forget;
 mod log;
 mod next;
 mod part;
@@ -27,7 +28,7 @@ use distbackup_engine::ops::OpError;
 use distbackup_engine::platform::bytes_of_path;
 
 use crate::Outcome;
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, LogCommand};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -52,11 +53,13 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
         }
         Some(Command::Diff { from, to, patterns }) => diff::run(context, from, to.as_deref(), patterns),
+        Some(Command::Forget(args)) => forget::run(context, args),
         Some(Command::Where { path, at }) => find::whereis(context, path, at.as_deref()),
         Some(Command::Tree { copies, depth }) => usage::tree(context, copies, *depth),
         Some(Command::Ncdu { copies, output }) => usage::ncdu(context, copies, output.as_deref()),
         Some(Command::Config { command }) => config::run(context, command),
-        Some(Command::Log { number }) => log::runs(context, *number),
+        Some(Command::Log { command: Some(LogCommand::Show { run }), .. }) => log::show(context, *run),
+        Some(Command::Log { command: None, number }) => log::runs(context, *number),
         Some(Command::Snapshots) => log::snapshots(context),
     }
 }
@@ -77,6 +80,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
         Some(Command::Diff { .. }) => "diff",
+        Some(Command::Forget(_)) => "forget",
         Some(Command::Where { .. }) => "where",
         Some(Command::Tree { .. }) => "tree",
         Some(Command::Ncdu { .. }) => "ncdu",
