@@ -180,6 +180,20 @@ pub enum Command {
         #[arg(long, value_name = "DATE|SNAPSHOT")]
         at: Option<String>,
     },
+    /// What changed from one snapshot to another
+    Diff {
+        /// The older one: its number, a date, or `latest`
+        #[arg(value_name = "DATE|SNAPSHOT")]
+        from: String,
+        /// The newer one; usually `latest`
+        #[arg(value_name = "DATE|SNAPSHOT")]
+        to: Option<String>,
+        /// Only what this pattern matches; may be given again
+        #[arg(short = 'f', long = "filter", value_name = "PATTERN")]
+        patterns: Vec<OsString>,
+    },
+    /// Forget snapshots, and what only they have
+    Forget(ForgetArgs),
     /// Which disks hold a file
     Where {
         /// Virtual path
@@ -214,6 +228,9 @@ pub enum Command {
     },
     /// What each command did
     Log {
+        /// What to do with the log; without it the newest runs are listed
+        #[command(subcommand)]
+        command: Option<LogCommand>,
         /// So many newest runs
         #[arg(short = 'n', long = "number", default_value_t = 20)]
         number: u32,
@@ -444,6 +461,31 @@ pub struct VerifyArgs {
     /// How much to read
     #[command(flatten)]
     pub part: PartArgs,
+}
+
+/// Options of `forget`.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Numbers of snapshots, as `dsb snapshots` lists them
+    #[arg(value_name = "SNAPSHOT", required_unless_present_any = ["keep_deleted", "keep_snapshots"],
+          conflicts_with_all = ["keep_deleted", "keep_snapshots"])]
+    pub snapshots: Vec<i64>,
+    /// All but those that show something that left the tree in this time (90d, 12w, 2y)
+    #[arg(long, value_name = "TIME")]
+    pub keep_deleted: Option<String>,
+    /// All but so many newest ones
+    #[arg(long, value_name = "N")]
+    pub keep_snapshots: Option<u32>,
+}
+
+/// What to do with the log.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// One run: when, what, how it ended
+    Show {
+        /// Its number
+        run: i64,
+    },
 }
 
 /// Options for reading a part of what could be read.

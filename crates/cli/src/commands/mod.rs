@@ -2,8 +2,10 @@
 
 mod backup;
 mod config;
+mod diff;
 mod disk;
 mod find;
+mod forget;
 mod log;
 mod next;
 mod part;
@@ -26,7 +28,7 @@ use distbackup_engine::ops::OpError;
 use distbackup_engine::platform::bytes_of_path;
 
 use crate::Outcome;
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, LogCommand};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -50,11 +52,14 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Ls { patterns, disk, at }) => {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
         }
+        Some(Command::Diff { from, to, patterns }) => diff::run(context, from, to.as_deref(), patterns),
+        Some(Command::Forget(args)) => forget::run(context, args),
         Some(Command::Where { path, at }) => find::whereis(context, path, at.as_deref()),
         Some(Command::Tree { copies, depth }) => usage::tree(context, copies, *depth),
         Some(Command::Ncdu { copies, output }) => usage::ncdu(context, copies, output.as_deref()),
         Some(Command::Config { command }) => config::run(context, command),
-        Some(Command::Log { number }) => log::runs(context, *number),
+        Some(Command::Log { command: Some(LogCommand::Show { run }), .. }) => log::show(context, *run),
+        Some(Command::Log { command: None, number }) => log::runs(context, *number),
         Some(Command::Snapshots) => log::snapshots(context),
     }
 }
@@ -74,6 +79,8 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Next) => "next",
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
+        Some(Command::Diff { .. }) => "diff",
+        Some(Command::Forget(_)) => "forget",
         Some(Command::Where { .. }) => "where",
         Some(Command::Tree { .. }) => "tree",
         Some(Command::Ncdu { .. }) => "ncdu",
@@ -95,7 +102,7 @@ fn raw(arguments: &[std::ffi::OsString]) -> Vec<Vec<u8>> {
 
 /// A moment of the tree: a snapshot's number, or a date or time.
 fn moment(catalog: &Catalog, at: Option<&str>) -> Result<At, Failure> {
-    let Some(text) = at else { return Ok(At::Now) };
+    let Some(text) = at.filter(|text| *text != "latest") else { return Ok(At::Now) };
     let reader = catalog.read();
     let bad = |why: &str| OpError::BadRequest { what: text.to_owned(), why: why.to_owned() };
     if let Ok(number) = text.trim_start_matches('#').parse::<i64>()
@@ -107,7 +114,7 @@ fn moment(catalog: &Catalog, at: Option<&str>) -> Result<At, Failure> {
         };
     }
     let time_ns = parse_time(text)
-        .ok_or_else(|| bad("neither a snapshot nor a date (2026-11-23, 2026-11-23T14:05)"))?;
+        .ok_or_else(|| bad("neither a snapshot nor a date (2026-11-23, 2026-11-23T14:05) nor `latest`"))?;
     match reader.snapshot_at(time_ns)? {
         Some(row) => Ok(At::Snapshot(row.snapshot)),
         None => Err(bad("no snapshot is that old").into()),

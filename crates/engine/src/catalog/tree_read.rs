@@ -39,10 +39,11 @@ pub struct EntryRow {
     pub holes: Holes,
 }
 
-const COLUMNS: &str = "directory, name, born, died, kind, node, object, pending, size, mtime_ns, ctime_ns,
+pub(super) const COLUMNS: &str =
+    "directory, name, born, died, kind, node, object, pending, size, mtime_ns, ctime_ns,
     filesystem, inode, metadata, link, target, holes";
 
-fn entry_row(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
+pub(super) fn entry_row(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
     Ok(EntryRow {
         directory: DirNo(row.get(0)?),
         name: row.get(1)?,

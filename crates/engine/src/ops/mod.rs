@@ -8,6 +8,7 @@ pub mod config_file;
 pub mod disks;
 mod error;
 mod filesystems;
+pub mod forget;
 pub mod guard;
 mod mapping;
 mod part;

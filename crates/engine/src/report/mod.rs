@@ -1,5 +1,6 @@
 //! Questions answered as typed values, from the catalog alone.
 
+mod differences;
 mod find;
 mod hits;
 mod pace;
@@ -8,6 +9,7 @@ mod prospect;
 mod status;
 mod usage;
 
+pub use differences::{Change, Difference, Differences, Tallied, differences};
 pub use find::{Holder, Listing, holders, list};
 pub use hits::{Hit, rule_hits};
 pub use pace::{Pace, pace, visit_record};
