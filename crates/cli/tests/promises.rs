@@ -213,7 +213,7 @@ fn a_backup_that_updates_stores_each_content_once() {
 }
 
 #[test]
-fn new_files_that_do_not_fit_stay_pending_and_are_counted_as_unprotected() {
+fn n9_new_files_that_do_not_fit_stay_pending_and_are_counted_as_unprotected() {
     let world = World::new();
     for seed in 0..6 {
         world.write(&format!("film {seed}"), noise(500_000, seed));
@@ -370,7 +370,7 @@ fn what_cannot_be_undone_is_refused_without_a_terminal_and_without_yes() {
 }
 
 #[test]
-fn ctrl_c_ends_a_backup_in_order_and_the_next_visit_finishes() {
+fn n9_ctrl_c_ends_a_backup_in_order_and_the_next_visit_finishes() {
     for update_first in [true, false] {
         let world = World::new();
         tree::large(&world.source(), 40, 2 << 20, 1).unwrap();

@@ -11,7 +11,7 @@ use distbackup_engine::ops::backup::BackupOptions;
 use shelf::Shelf;
 
 #[test]
-fn s9_nothing_goes_for_a_file_that_was_edited_after_the_update() {
+fn n8_s9_nothing_goes_for_a_file_that_was_edited_after_the_update() {
     let mut shelf = Shelf::new(&[4, 4]);
     ["1", "2", "3", "4"].iter().for_each(|name| shelf.write(name));
     shelf.update(false);

@@ -64,7 +64,7 @@ fn seeds() -> Vec<u64> {
 }
 
 #[test]
-fn n1_n2_n3_n7_random_histories_lose_nothing() {
+fn n1_n2_n3_n4_n5_n7_n10_s4_random_histories_lose_nothing() {
     let (seeds, steps) = (seeds(), number("DSB_SIM_STEPS").unwrap_or(STEPS));
     let next = AtomicUsize::new(0);
     let work = || {

@@ -253,7 +253,7 @@ impl World {
                 "N5: an older disk was trusted: {outcome:?}"
             );
         }
-        self.settle_visit(bay, done.as_ref(), wrote);
+        self.settle_visit(bay, done.as_ref(), wrote, &before.2);
         self.nothing_dies(bay, &before, done.as_ref(), older && !expected.unproven);
         self.check();
         if done.as_ref().is_some_and(|outcome| !outcome.interrupted) {
@@ -270,7 +270,13 @@ impl World {
     }
 
     /// Takes over what a visit has made of things, as far as it shows from outside.
-    fn settle_visit(&mut self, bay: usize, done: Option<&VisitOutcome>, wrote: bool) {
+    fn settle_visit(
+        &mut self,
+        bay: usize,
+        done: Option<&VisitOutcome>,
+        wrote: bool,
+        whole_before: &BTreeSet<ObjectId>,
+    ) {
         let outside = Outside::look(&self.home);
         self.known.note_captured(&outside);
         let row = self.bays[bay].row;
@@ -292,6 +298,9 @@ impl World {
                 .collect();
             self.known.merged.extend(new);
         }
+        // What was struck out and copied again in one visit is proven anew.
+        let anew = self.bays[bay].now().whole.difference(whole_before).copied().collect();
+        self.known.disk(row).proofs.retain(|id, _| !BTreeSet::contains(&anew, id));
         self.known.note_claims(row, &claimed, false);
         let physical = self.bays[bay].now();
         let (rotten, counter, hash) =

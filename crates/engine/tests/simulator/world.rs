@@ -415,9 +415,11 @@ impl World {
                 }
             }
         }
+        // What is damaged on a connected disk may be whole on another one: then it is named twice.
         let missing: u64 = outcome.missing.iter().map(|(_, tally)| tally.objects).sum();
-        let named = outcome.lost.count + outcome.bad.count + outcome.never_captured.count + missing;
-        assert_eq!(named, absent, "not each file that could not be restored was named: {outcome:?}");
+        let named = outcome.lost.count + outcome.never_captured.count + missing;
+        let all_named = named <= absent && absent <= named + outcome.bad.count;
+        assert!(all_named, "{absent} could not be restored, and others were named: {outcome:?}");
         assert!(outcome.unconfirmed.count >= unconfirmed, "not each unconfirmed file was named: {outcome:?}");
         drop(disks);
         catalog.close().unwrap();

@@ -167,7 +167,7 @@ impl Stager<'_> {
                 }
                 Settled::Differs(path) => {
                     let why = "its content differs from what was hashed, with the same size and times: \
-                               the source may be damaged (the copies elsewhere are kept)";
+                               the source may be damaged. It is not stored; dsb restore brings back the content as it was";
                     return Err(self.left_out(path, why.to_owned()));
                 }
             }
