@@ -7,9 +7,11 @@ mod shelf;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 use distbackup_engine::catalog::{Catalog, CatalogError};
+use distbackup_engine::disk::Disk as _;
 use distbackup_engine::ops::OpError;
 use distbackup_engine::ops::backup::{BackupOptions, VisitOutcome};
 use distbackup_engine::ops::update::UpdateOptions;
@@ -196,4 +198,31 @@ fn n5_d12_nothing_is_deleted_on_a_disk_that_went_back_in_time() {
     assert!(outcome.in_doubt, "{outcome:?}");
     let after = shelf.disks[0].1.objects();
     assert!(before.iter().all(|id| after.contains(id)), "something was deleted: {outcome:?}");
+}
+
+/// Whoever watches asks to stop when the comparison has looked at some folders.
+struct Impatient(AtomicU64);
+
+impl Observer for Impatient {
+    fn event(&self, _: Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 100
+    }
+}
+
+#[test]
+fn c1_a_comparison_that_is_interrupted_leaves_the_disks_own_catalog_where_it_is() {
+    let mut shelf = filled(1, 9, 3);
+    shelf.write("new");
+    shelf.update(false);
+    // After a recover it may be the only one that knows the names of what was not looked at yet.
+    let before = shelf.disks[0].1.catalog_hash();
+    let outcome = shelf.try_visit(0, &ordinary(), &Impatient(AtomicU64::new(0))).unwrap();
+    assert!(outcome.interrupted && !outcome.published);
+    assert_eq!(shelf.disks[0].1.catalog_hash(), before);
+    assert!(shelf.visit(0, &ordinary()).published);
+    assert_ne!(shelf.disks[0].1.catalog_hash(), before);
 }

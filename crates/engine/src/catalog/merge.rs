@@ -28,6 +28,12 @@ pub struct Merged {
 /// Way up from a folder, at most: a longer one in an untrusted catalog is a circle.
 const DEPTH_MAX: usize = 10_000;
 
+/// Digits of a hash that tell versions of a name apart.
+const VERSION_DIGITS: usize = 16;
+
+/// Bytes of a name, at most, on any filesystem of ours.
+const NAME_BYTES_MAX: usize = 255;
+
 /// Names of one object that are taken over, at most.
 const NAMES_MAX: u32 = 10_000;
 
@@ -96,17 +102,15 @@ impl Writer<'_> {
                 mtime_ns,
                 ctime_ns: 0,
             };
-            self.insert_merged(
-                directory,
-                &reference.name,
-                merged.snapshot,
-                Kind::File,
-                None,
-                Some((ours.0, stamp)),
-                metadata,
-            )?;
-            merged.names += 1;
-            any = true;
+            let content = Some((ours.0, stamp));
+            let insert = |name: &[u8]| {
+                self.insert_merged(directory, name, merged.snapshot, Kind::File, None, content, metadata)
+            };
+            // Their history has several contents under one name; the pinned snapshot shows each beside the others.
+            let inserted =
+                insert(&reference.name)? || insert(&versioned(&reference.name, &id.hex()[..VERSION_DIGITS]))?;
+            merged.names += u64::from(inserted);
+            any |= inserted;
         }
         Ok(any)
     }
@@ -138,22 +142,28 @@ impl Writer<'_> {
             let node = merged.next;
             merged.next = DirNo(node.0 + 1);
             let metadata = self.intern_metadata(&Default::default())?;
-            self.insert_merged(
-                directory,
-                &name,
-                merged.snapshot,
-                Kind::Directory,
-                Some(node),
-                None,
-                metadata,
-            )?;
+            let insert = |name: &[u8]| {
+                self.insert_merged(
+                    directory,
+                    name,
+                    merged.snapshot,
+                    Kind::Directory,
+                    Some(node),
+                    None,
+                    metadata,
+                )
+            };
+            // Where there was a file or another folder of that name at another time.
+            if !insert(&name)? {
+                insert(&versioned(&name, &their_node.0.to_string()))?;
+            }
             merged.directories.insert(their_node.0, node);
             directory = node;
         }
         Ok(directory)
     }
 
-    /// One row that only the pinned snapshot shows.
+    /// One row that only the pinned snapshot shows; `false` if the name is taken there.
     #[allow(clippy::too_many_arguments)]
     fn insert_merged(
         &self,
@@ -164,7 +174,7 @@ impl Writer<'_> {
         node: Option<DirNo>,
         content: Option<(i64, Stamp)>,
         metadata: i64,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         const SQL: &str = "
             INSERT OR IGNORE INTO entry (directory, name, born, died, kind, node, object, pending, size, mtime_ns,
                                          ctime_ns, filesystem, inode, metadata)
@@ -185,9 +195,15 @@ impl Writer<'_> {
         self.connection
             .prepare_cached(SQL)
             .and_then(|mut statement| statement.execute(values))
-            .map(|_| ())
+            .map(|rows| rows > 0)
             .map_err(|source| CatalogError::sql("record a merged name", source))
     }
+}
+
+/// A second name for another version of what has this name: `name~1a2b3c4d`, of 255 bytes at most.
+fn versioned(name: &[u8], version: &str) -> Vec<u8> {
+    let kept = &name[..name.len().min(NAME_BYTES_MAX - 1 - version.len())];
+    [kept, b"~", version.as_bytes()].concat()
 }
 
 /// A name from an untrusted catalog may stand in ours only if it is one component (rule 7).

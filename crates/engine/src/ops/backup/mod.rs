@@ -114,6 +114,8 @@ pub struct Visit<'a> {
     writing: bool,
     /// The disk may have gone back in time: nothing on it is deleted (N5).
     pub(super) deletions_forbidden: bool,
+    /// All that is on the disk was compared with the catalog.
+    compared: bool,
 }
 
 /// A name to show for an object: a path that has it, else its hash.
@@ -158,6 +160,7 @@ pub fn visit(
         observer,
         writing: false,
         deletions_forbidden: false,
+        compared: false,
     };
     let mut outcome = VisitOutcome { disk: visit.row.name.clone(), ..VisitOutcome::default() };
     outcome.in_doubt = visit.check_stamp()?;
@@ -170,6 +173,10 @@ pub fn visit(
     if options.dry_run {
         return Ok(outcome);
     }
+    if !visit.compared {
+        // The catalog there may be the only one that knows names of what was not compared yet (C1).
+        return Ok(outcome);
+    }
     // An interrupted visit ends with the catalog copy as well (DESIGN 6).
     outcome.published = publish::publish(&mut visit, &outcome)?;
     Ok(outcome)
@@ -178,6 +185,7 @@ pub fn visit(
 impl Visit<'_> {
     fn work(&mut self, options: &BackupOptions, outcome: &mut VisitOutcome) -> Result<(), OpError> {
         outcome.reconciled = reconcile::reconcile(self, options.dry_run)?;
+        self.compared = true;
         if !options.dry_run {
             outcome.reconciled.leftovers = self.clear_leftovers()?;
         }

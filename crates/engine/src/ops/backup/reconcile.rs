@@ -171,21 +171,23 @@ struct TheirCatalog {
 }
 
 impl TheirCatalog {
-    fn open(&mut self, visit: &Visit<'_>) -> Option<&CheckedCopy> {
+    fn open(&mut self, visit: &Visit<'_>) -> Result<Option<&CheckedCopy>, OpError> {
         if !self.tried {
-            self.tried = true;
-            // Trouble with it only means that it cannot help: unknown objects then become orphans.
-            let folder = tempdir::TempFolder::new().ok()?;
+            // Without room for it here the visit ends: at its end our catalog takes the place of this one.
+            let folder =
+                tempdir::TempFolder::new().map_err(OpError::io("make a folder in", std::env::temp_dir()))?;
             let local = folder.path().join("theirs.sqlite");
-            if visit.disk.fetch_catalog(&local).ok()? {
+            // One that cannot be read, or is damaged, cannot help: unknown objects then become orphans.
+            if visit.disk.fetch_catalog(&local).unwrap_or(false) {
                 self.copy = crate::catalog::inspect(&local, true).ok();
                 self.copy = self.copy.take().filter(|copy| copy.refuse_absurd_numbers(&local).is_ok());
-                let set = visit.catalog.read().set_uuid().ok();
-                self.copy = self.copy.take().filter(|copy| Some(&copy.set) == set.as_ref());
+                let set = visit.catalog.read().set_uuid()?;
+                self.copy = self.copy.take().filter(|copy| copy.set == set);
             }
             self._folder = Some(folder);
+            self.tried = true;
         }
-        self.copy.as_ref()
+        Ok(self.copy.as_ref())
     }
 }
 
@@ -254,6 +256,11 @@ fn settle(
                         writer.merge_names(&mut into, copy, &id)?;
                         *merged = Some(into);
                     }
+                    if !writer.is_referenced(object)? {
+                        // None of its names could be taken over. As a copy it would go at once (N7).
+                        writer.record_orphan(disk, &orphan(writer, id, size, now_ns, false)?)?;
+                        continue;
+                    }
                     let proof = match proof {
                         Some(proof) => proof,
                         None => *proof.insert(writer.record_proof(run, now_ns, ProofKind::Read)?),
@@ -289,7 +296,7 @@ fn unknown(
         Some(object) => visit.catalog.read().is_referenced(object.object)?,
         None => false,
     };
-    if !wanted && let Some(copy) = theirs.open(visit) {
+    if !wanted && let Some(copy) = theirs.open(visit)? {
         wanted = copy.names_object(&id)?;
     }
     if !wanted || dry_run {
