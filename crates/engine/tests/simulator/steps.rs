@@ -226,7 +226,6 @@ impl World {
         let (bay, _) = self.any_disk();
         let (name, row) = (self.bays[bay].name.clone(), self.bays[bay].row);
         self.bays[bay].lost = true;
-        self.known.disk(row).settled &= self.random.percent(50);
         self.say(format!("lose {name}"));
         if self.random.percent(70) {
             self.say(format!("disk drop {name}"));

@@ -355,7 +355,7 @@ impl World {
                     "N3: {id} went from {name}, and no other copy of it stands:{}",
                     known.holders(outside, &id)
                 );
-            } else if precious {
+            } else if precious && !known.ever.contains(&id) {
                 panic!("N7: {id} went from {name}: only the catalog there knew its name");
             } else if !known.ever.contains(&id) && !known.merged.contains(&id) {
                 let removal = outside.removals.get(&row).is_some_and(|removals| removals.contains(&id));

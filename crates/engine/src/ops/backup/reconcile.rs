@@ -354,6 +354,24 @@ fn content_matches(visit: &Visit<'_>, id: ObjectId) -> Result<bool, OpError> {
     }
 }
 
+/// An orphan that was found damaged is left alone until it expires. If something refers to its content by then, it is
+/// read once more, and counts as a copy if it is whole: it was copied again since, or could not be read at that moment.
+fn came_back(visit: &mut Visit<'_>, orphan: &Orphan) -> Result<bool, OpError> {
+    let reader = visit.catalog.read();
+    let Some(object) = reader.object_by_id(&orphan.id)? else { return Ok(false) };
+    if !reader.is_referenced(object.object)? || !content_matches(visit, orphan.id)? {
+        return Ok(false);
+    }
+    let (disk, run, now_ns) = (visit.row.disk, visit.run, visit.time.now_ns);
+    visit.catalog.write("record a copy that is whole after all", |writer| -> Result<(), CatalogError> {
+        let proof = writer.record_proof(run, now_ns, ProofKind::Read)?;
+        writer.claim_copy(object.object, disk, proof)?;
+        writer.forget_orphan(disk, &orphan.id)?;
+        writer.advance_generation()
+    })?;
+    Ok(true)
+}
+
 /// Removes orphans that were first seen by an earlier run and whose retention time has passed (DESIGN 6, N7).
 fn expire_orphans(visit: &mut Visit<'_>, found: &mut Reconciled) -> Result<(), OpError> {
     let Retention { days: Some(days), snapshots: Some(keep) } = visit.catalog.read().retention()? else {
@@ -376,6 +394,12 @@ fn expire_orphans(visit: &mut Visit<'_>, found: &mut Reconciled) -> Result<(), O
             .filter(|orphan| newest - orphan.snapshot >= i64::from(later.max(keep)))
             .collect();
         for orphan in expired {
+            if came_back(visit, &orphan)? {
+                found.adopted.add(orphan.size);
+                found.orphans.objects = found.orphans.objects.saturating_sub(1);
+                found.orphans.bytes = found.orphans.bytes - orphan.size;
+                continue;
+            }
             visit.begin_writing()?;
             let disk = visit.row.disk;
             visit.catalog.write("record an expired orphan", |writer| -> Result<(), CatalogError> {
