@@ -234,6 +234,9 @@ impl Writer<'_> {
             self.connection
                 .prepare_cached("DELETE FROM removal WHERE disk = ?2 AND sha256 = (SELECT sha256 FROM object WHERE id = ?1)")?
                 .execute((object.0, disk.0))?;
+            self.connection
+                .prepare_cached("DELETE FROM lost_copy WHERE disk = ?2 AND object = ?1")?
+                .execute((object.0, disk.0))?;
             Ok(())
         };
         work().map_err(|source| CatalogError::sql("record a copy", source))

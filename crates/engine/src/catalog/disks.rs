@@ -275,6 +275,7 @@ impl Writer<'_> {
             "DELETE FROM copy_doubt WHERE disk = ?1",
             "DELETE FROM removal WHERE disk = ?1",
             "DELETE FROM orphan WHERE disk = ?1",
+            "DELETE FROM lost_copy WHERE disk = ?1",
             "DELETE FROM verify_progress WHERE disk = ?1",
             "DELETE FROM disk WHERE id = ?1",
         ] {
@@ -293,6 +294,7 @@ impl Writer<'_> {
             .map_err(|source| CatalogError::sql("forget what a disk holds", source))?;
         self.update_disk("forget what a disk holds", "DELETE FROM copy_doubt WHERE disk = ?1", [disk.0])?;
         self.update_disk("forget what a disk holds", "DELETE FROM orphan WHERE disk = ?1", [disk.0])?;
+        self.update_disk("forget what a disk holds", "DELETE FROM lost_copy WHERE disk = ?1", [disk.0])?;
         self.advance_generation()?;
         Ok(count as u64)
     }
