@@ -59,7 +59,7 @@ pub struct HeldObject {
 /// What would be lost with a disk, by its claims.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WithoutDisk {
-    /// Bytes that other disks hold as well.
+    /// Bytes that other disks hold as well, those that are to leave the set not counted.
     pub elsewhere: Bytes,
     /// Bytes that only this disk holds.
     pub only_here: Bytes,
@@ -173,8 +173,9 @@ impl Reader<'_> {
             SELECT coalesce(sum(size) FILTER (WHERE others), 0), coalesce(sum(size) FILTER (WHERE NOT others), 0),
                    count(*) FILTER (WHERE NOT others), coalesce(sum(size) FILTER (WHERE NOT others AND live), 0)
               FROM (SELECT object.size AS size,
-                           EXISTS (SELECT 1 FROM copy AS other
-                                    WHERE other.object = copy.object AND other.disk <> ?1) AS others,
+                           EXISTS (SELECT 1 FROM copy AS other JOIN disk ON disk.id = other.disk
+                                    WHERE other.object = copy.object AND other.disk <> ?1
+                                      AND disk.retiring = 0) AS others,
                            EXISTS (SELECT 1 FROM entry
                                     WHERE entry.object = copy.object AND entry.died IS NULL) AS live
                       FROM copy JOIN object ON object.id = copy.object WHERE copy.disk = ?1)";

@@ -62,6 +62,8 @@ pub struct DiskRow {
     pub copy_generation: Option<i64>,
     /// SHA-256 of that copy.
     pub copy_sha256: Option<distbackup_core::model::ObjectId>,
+    /// It is to leave the set: nothing counts as stored because of its copies, and it receives none.
+    pub retiring: bool,
 }
 
 /// What is known of a disk when it joins.
@@ -84,7 +86,7 @@ pub struct NewDisk<'a> {
 const COLUMNS: &str =
     "id, uuid, name, size_rule, capacity, total, free, unit, file_max, filesystem, relative_path,
     last_path, location, note, added_ns, seen_ns, visited_ns, verified_ns, stamp_counter, stamp_random,
-    pending_counter, pending_random, unproven, doubt, open_visit, copy_generation, copy_sha256";
+    pending_counter, pending_random, unproven, doubt, open_visit, copy_generation, copy_sha256, retiring";
 
 fn disk_row(row: &Row<'_>) -> rusqlite::Result<DiskRow> {
     let pending = match row.get::<_, Option<i64>>(20)? {
@@ -121,6 +123,7 @@ fn disk_row(row: &Row<'_>) -> rusqlite::Result<DiskRow> {
         open_visit: row.get(24)?,
         copy_generation: row.get(25)?,
         copy_sha256,
+        retiring: row.get(27)?,
     })
 }
 
@@ -256,6 +259,13 @@ impl Writer<'_> {
     /// Raises doubt about all copies on a disk.
     pub fn doubt_disk(&self, disk: DiskNo, why: &str) -> Result<(), CatalogError> {
         self.update_disk("record a doubt", "UPDATE disk SET doubt = ?2 WHERE id = ?1", (disk.0, why))?;
+        self.advance_generation()
+    }
+
+    /// Records that a disk is to leave the set, or that it stays.
+    pub fn record_retiring(&self, disk: DiskNo, retiring: bool) -> Result<(), CatalogError> {
+        const SQL: &str = "UPDATE disk SET retiring = ?2 WHERE id = ?1";
+        self.update_disk("record that a disk is to leave", SQL, (disk.0, retiring))?;
         self.advance_generation()
     }
 

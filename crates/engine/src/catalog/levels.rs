@@ -25,7 +25,7 @@ impl Counted {
     }
 }
 
-/// What was counted.
+/// What was counted. Copies on disks that are to leave the set are held there, and do not count otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Levels {
     /// Live objects with exactly so many copies.
@@ -44,6 +44,8 @@ struct Seen {
     size: u64,
     copies: u16,
     holder: u16,
+    /// One more than the place of a disk that is to leave and holds it; 0: there is none.
+    leaving: u16,
     live: bool,
 }
 
@@ -64,6 +66,9 @@ impl Reader<'_> {
             }
             // Disks in the order met; a copy row names them by number.
             let mut disks: Vec<i64> = Vec::new();
+            let mut statement = self.connection.prepare_cached("SELECT id FROM disk WHERE retiring = 1")?;
+            let retiring: Vec<i64> =
+                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
@@ -73,8 +78,12 @@ impl Reader<'_> {
                     disks.len() - 1
                 });
                 if let Some(seen) = slot(&mut seen, row.get(0)?) {
-                    seen.copies += 1;
-                    seen.holder = at as u16;
+                    if retiring.contains(&disk) {
+                        seen.leaving = at as u16 + 1;
+                    } else {
+                        seen.copies += 1;
+                        seen.holder = at as u16;
+                    }
                     let held = levels.held.entry(DiskNo(disk)).or_default();
                     held.0 += 1;
                     held.1 += seen.size;
@@ -101,8 +110,13 @@ impl Reader<'_> {
                     levels.too_large.add(seen.size, first);
                 }
             }
-            for seen in seen.iter().filter(|seen| seen.live && seen.copies == 1) {
-                if let Some(&disk) = disks.get(usize::from(seen.holder)) {
+            for seen in seen.iter().filter(|seen| seen.live && seen.copies < 2) {
+                let holder = match (seen.copies, seen.leaving) {
+                    (1, _) => usize::from(seen.holder),
+                    (_, 0) => continue,
+                    (_, leaving) => usize::from(leaving) - 1,
+                };
+                if let Some(&disk) = disks.get(holder) {
                     levels.held.entry(DiskNo(disk)).or_default().2 += seen.size;
                 }
             }

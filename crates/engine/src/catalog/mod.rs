@@ -30,6 +30,7 @@ mod sources;
 mod tree;
 mod tree_read;
 mod verify;
+mod wants;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,7 @@ pub use sources::{PathConfig, SourceRow};
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
 pub use verify::VerifyProgress;
+pub use wants::Wants;
 
 /// Marks the file as a catalog of distbackup 2: "dsb2".
 pub const APPLICATION_ID: i32 = 0x6473_6232;

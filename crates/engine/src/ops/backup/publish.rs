@@ -2,7 +2,7 @@
 
 use distbackup_core::model::Bytes;
 
-use super::{Visit, VisitOutcome};
+use super::Visit;
 use crate::ops::{OpError, tempdir::TempFolder};
 use crate::progress::{Event, Phase};
 
@@ -13,7 +13,7 @@ const RESTORE_PY: &str = include_str!("../../../recovery/restore.py");
 
 /// Copies the catalog to the disk, unless a checked copy of its current state is there. Tells
 /// whether anything was written.
-pub fn publish(visit: &mut Visit<'_>, outcome: &VisitOutcome) -> Result<bool, OpError> {
+pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError> {
     let generation = visit.catalog.read().generation()?;
     let current = visit.row.copy_generation == Some(generation)
         && visit.row.copy_sha256.is_some()
@@ -25,7 +25,7 @@ pub fn publish(visit: &mut Visit<'_>, outcome: &VisitOutcome) -> Result<bool, Op
     let published = write_copy(visit);
     visit.observer.event(Event::End);
     published?;
-    if outcome.interrupted {
+    if interrupted {
         // The claims are true, but the visit did not end as planned: its evidence settles at the next one.
         return Ok(true);
     }
