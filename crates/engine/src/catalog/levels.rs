@@ -26,7 +26,7 @@ impl Counted {
     }
 }
 
-/// What was counted.
+/// What was counted. Copies on disks that are to leave the set are held there, and do not count otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Levels {
     /// Live objects with exactly so many copies.
@@ -45,6 +45,8 @@ struct Seen {
     size: u64,
     copies: u16,
     holder: u16,
+    /// One more than the place of a disk that is to leave and holds it; 0: there is none.
+    leaving: u16,
     live: bool,
 }
 
@@ -65,6 +67,9 @@ impl Reader<'_> {
             // Disks in the order met; a copy row names them by number.
             let mut disks: Vec<i64> = Vec::new();
             let mut index: HashMap<i64, usize> = HashMap::new();
+            let mut statement = self.connection.prepare_cached("SELECT id FROM disk WHERE retiring = 1")?;
+            let retiring: Vec<i64> =
+                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
@@ -74,8 +79,12 @@ impl Reader<'_> {
                     disks.len() - 1
                 });
                 if let Some(seen) = slot(&slots, &mut seen, row.get(0)?) {
-                    seen.copies = seen.copies.saturating_add(1);
-                    seen.holder = u16::try_from(at).unwrap_or(u16::MAX);
+                    if retiring.contains(&disk) {
+                        seen.leaving = u16::try_from(at + 1).unwrap_or(u16::MAX);
+                    } else {
+                        seen.copies = seen.copies.saturating_add(1);
+                        seen.holder = u16::try_from(at).unwrap_or(u16::MAX);
+                    }
                     let held = levels.held.entry(DiskNo(disk)).or_default();
                     held.0 += 1;
                     held.1 += seen.size;
@@ -102,8 +111,13 @@ impl Reader<'_> {
                     levels.too_large.add(seen.size, first);
                 }
             }
-            for seen in seen.iter().filter(|seen| seen.live && seen.copies == 1) {
-                if let Some(&disk) = disks.get(usize::from(seen.holder)) {
+            for seen in seen.iter().filter(|seen| seen.live && seen.copies < 2) {
+                let holder = match (seen.copies, seen.leaving) {
+                    (1, _) => usize::from(seen.holder),
+                    (_, 0) => continue,
+                    (_, leaving) => usize::from(leaving) - 1,
+                };
+                if let Some(&disk) = disks.get(holder) {
                     levels.held.entry(DiskNo(disk)).or_default().2 += seen.size;
                 }
             }

@@ -36,6 +36,7 @@ mod sources;
 mod tree;
 mod tree_read;
 mod verify;
+mod wants;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ pub use error::CatalogError;
 pub use forget::Forgotten;
 pub use history::CatalogTime;
 pub use levels::{Counted, Levels};
+pub use lost::LostCopy;
 pub use merge::Merged;
 pub use objects::{ObjectRow, Reference};
 pub use orphans::Orphan;
@@ -67,6 +69,7 @@ pub use sources::SourceRow;
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
 pub use verify::{Age, AgedCopy, VerifyProgress};
+pub use wants::Wants;
 
 /// Marks the file as a catalog of distbackup 2: "dsb2".
 pub const APPLICATION_ID: i32 = 0x6473_6232;

@@ -283,6 +283,10 @@ impl Reader<'_> {
             while let Some(row) = rows.next()? {
                 let (object, disk, proof): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let Some(&at) = index.get(&disk) else { continue };
+                // What is to leave counts neither as a copy nor as evidence for giving up another one (N3).
+                if scope.disks.get(usize::from(at)).is_some_and(|known| known.retiring) {
+                    continue;
+                }
                 if object != current.0 {
                     close(std::mem::replace(&mut current, (object, Nexus::default())));
                 }

@@ -238,7 +238,8 @@ pub fn evidence(
             Some(Evidence {
                 disk: copy.disk,
                 proven_days_ago: proven.then(|| u32::try_from(age).unwrap_or(u32::MAX)),
-                in_doubt: copy.doubt.is_some() || disk.doubt.is_some(),
+                // A copy that is to leave the set is nothing to rely on when another one is given up.
+                in_doubt: copy.doubt.is_some() || disk.doubt.is_some() || disk.retiring,
                 settled: !disk.open_visit,
             })
         })

@@ -232,15 +232,18 @@ fn settle(
         let mut proof = None;
         for record in records {
             match record {
-                Record::StrikeOut(held) => writer.strike_out_copy(held.object, disk)?,
+                Record::StrikeOut(held) => writer.lose_copy(held.object, disk, now_ns, "missing")?,
                 Record::WrongSize(held, size) => {
-                    writer.strike_out_copy(held.object, disk)?;
+                    writer.lose_copy(held.object, disk, now_ns, "of the wrong size")?;
                     writer.record_orphan(disk, &orphan(writer, held.id, size, now_ns, true)?)?;
                 }
                 Record::Forget(id) => writer.forget_orphan(disk, &id)?,
                 Record::Orphan(id, size, damaged) => {
                     // It may be what a removal has left; that is given up.
                     writer.record_removed(disk, &id)?;
+                    if damaged && let Some(object) = writer.object_by_id(&id)? {
+                        writer.lose_copy(object.object, disk, now_ns, "damaged")?;
+                    }
                     writer.record_orphan(disk, &orphan(writer, id, size, now_ns, damaged)?)?;
                 }
                 Record::Removed(id) => writer.record_removed(disk, &id)?,
