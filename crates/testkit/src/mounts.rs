@@ -131,11 +131,26 @@ impl LoopDisk {
     }
 
     /// Unmounts in order; the empty mount point stays (D10).
+    ///
+    /// The kernel closes the files of a killed program a moment after its end: what is busy is tried again for a while.
     pub fn unmount(&mut self) {
-        if self.mounted {
-            run("umount", [self.path()]);
-            self.mounted = false;
+        if !self.mounted {
+            return;
         }
+        for _ in 0..100 {
+            let tried =
+                Command::new("umount").arg(self.path()).output().unwrap_or_else(|e| panic!("umount: {e}"));
+            if tried.status.success() {
+                self.mounted = false;
+                return;
+            }
+            if !String::from_utf8_lossy(&tried.stderr).contains("busy") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        run("umount", [self.path()]);
+        self.mounted = false;
     }
 
     /// Mounts again after [`unmount`](Self::unmount) or [`pull_out`](Self::pull_out).
