@@ -152,6 +152,15 @@ pub enum Command {
     },
     /// Read and check every object of a disk
     Verify(VerifyArgs),
+    /// Bring back what disks have lost, from sources, other disks or a staging folder
+    Heal {
+        /// Names, UUIDs or paths; without any, every disk that has lost something
+        #[arg(value_name = "DISK")]
+        disks: Vec<String>,
+        /// How objects get from one disk to another
+        #[command(flatten)]
+        staging: StagingArgs,
+    },
     /// What is safe, and what to do next
     Status,
     /// What a visit of a disk would do, and why
@@ -313,7 +322,28 @@ pub enum DiskCommand {
         /// Name or UUID
         disk: String,
     },
-    /// Take an empty disk out of the set
+    /// A disk is to leave: bring everything that only it holds to others
+    Retire {
+        /// Name, UUID or path
+        disk: String,
+        /// It stays after all
+        #[arg(long, conflicts_with_all = ["staging", "staging_size"])]
+        cancel: bool,
+        /// How objects get from one disk to another
+        #[command(flatten)]
+        staging: StagingArgs,
+    },
+    /// One disk takes the place of another: bring it everything that the other should hold
+    Replace {
+        /// The disk that goes; it need not be readable
+        old: String,
+        /// The disk that takes its place; it has joined with `disk add`
+        new: String,
+        /// How objects get from one disk to another
+        #[command(flatten)]
+        staging: StagingArgs,
+    },
+    /// Take a disk out of the set: an empty or retired one
     Del {
         /// Name or UUID
         disk: String,
@@ -461,6 +491,17 @@ pub struct VerifyArgs {
     /// How much to read
     #[command(flatten)]
     pub part: PartArgs,
+}
+
+/// How objects get from one disk to another.
+#[derive(Debug, Args)]
+pub struct StagingArgs {
+    /// With a single bay: objects wait in this folder while the disks are changed; an empty or a new one
+    #[arg(long, value_name = "FOLDER")]
+    pub staging: Option<PathBuf>,
+    /// At most so much waits there at a time; without it, half of what is free
+    #[arg(long, value_name = "SIZE", requires = "staging")]
+    pub staging_size: Option<String>,
 }
 
 /// Options of `forget`.

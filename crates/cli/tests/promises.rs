@@ -51,7 +51,7 @@ fn a_dry_run_of_any_command_changes_no_byte_and_no_time_anywhere() {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let [source_text, red_text, to_text, more_text, green_text] =
         [&source, &red, &to, &more, &green].map(|path| text(path));
-    let commands: [&[&str]; 24] = [
+    let commands: [&[&str]; 28] = [
         &["update"],
         &["update", "--accept"],
         &["backup", "red"],
@@ -62,6 +62,10 @@ fn a_dry_run_of_any_command_changes_no_byte_and_no_time_anywhere() {
         &["verify", "red"],
         &["verify", "--quarantine", "red"],
         &["verify", "--check", "red"],
+        &["heal"],
+        &["heal", "red", "--staging", &green_text],
+        &["disk", "retire", "red"],
+        &["disk", "replace", "red", "blue", "--staging", &green_text],
         &["restore", "--to", &to_text],
         &["restore", "red", &to_text],
         &["recover", &red_text],
@@ -267,7 +271,7 @@ fn every_answer_in_json_is_lines_of_objects_that_end_in_a_summary() {
     let (blue, to) = (world.place("blue"), world.place("destination"));
     let (blue, to) = (blue.to_str().unwrap(), to.to_str().unwrap());
     // (the command, its exit code, an object that has to be in its answer)
-    let commands: [(&[&str], i32, &str); 26] = [
+    let commands: [(&[&str], i32, &str); 28] = [
         (&["status"], 0, "status"),
         (&[], 0, "status"),
         (&["source"], 0, "source"),
@@ -290,6 +294,8 @@ fn every_answer_in_json_is_lines_of_objects_that_end_in_a_summary() {
         (&["verify", "red"], 4, "verify"),
         (&["restore", "--to", to], 0, "restore"),
         (&["backup", "green"], 12, "error"),
+        (&["heal", "red"], 0, "carried"),
+        (&["disk", "retire", "green"], 12, "error"),
         (&["disk", "drop", "red"], 14, "error"),
         (&["recover", blue], 14, "error"),
         (&["backup", "blue"], 0, "visit"),

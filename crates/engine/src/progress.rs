@@ -17,6 +17,8 @@ pub enum Phase {
     Remove,
     /// Objects are copied to the disk.
     Copy,
+    /// Objects are put into the staging folder.
+    Stage,
     /// The catalog is copied to the disk.
     Publish,
     /// Objects are read and checked.

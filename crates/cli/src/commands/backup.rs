@@ -241,7 +241,12 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
     if outcome.in_doubt {
         render.warning("this disk is older than the catalog expects (put back from an image, or a clone): nothing was deleted; run dsb verify");
     }
-    if !options.dry_run {
+    if outcome.retiring {
+        render.warning(&format!(
+            "{0} is to leave the set: nothing is copied to it. To go on: dsb disk retire {0}; to keep it: dsb disk retire --cancel {0}",
+            outcome.disk
+        ));
+    } else if !options.dry_run {
         report_done(context, outcome, copied);
     }
     render.problems("could not be copied; they will be tried again next time", &outcome.problems);

@@ -58,6 +58,9 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
             Ok(Exit::DONE)
         }
         Some(DiskCommand::Drop { disk }) => drop_disk(context, disk),
+        Some(DiskCommand::Retire { disk, cancel: true, .. }) => super::carry::keep(context, disk),
+        Some(DiskCommand::Retire { disk, staging, .. }) => super::carry::retire(context, disk, staging),
+        Some(DiskCommand::Replace { old, new, staging }) => super::carry::replace(context, old, new, staging),
         Some(DiskCommand::Del { disk }) => {
             let mut opened = context.open_to_write()?;
             let row = disks::delete(&mut opened.catalog, disk)?;

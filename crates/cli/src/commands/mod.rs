@@ -1,6 +1,7 @@
 //! One file per verb: arguments into options, operation, outcome into words and an exit code.
 
 mod backup;
+mod carry;
 mod config;
 mod diff;
 mod disk;
@@ -45,6 +46,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Restore(args)) => restore::run(context, args),
         Some(Command::Recover { disk }) => recover::run(context, disk),
         Some(Command::Verify(args)) => verify::run(context, args),
+        Some(Command::Heal { disks, staging }) => carry::heal(context, disks, staging),
         Some(Command::Status) => status::run(context),
         Some(Command::Plan { disk }) => plan::run(context, disk.as_deref()),
         Some(Command::Next) => next::run(context),
@@ -75,6 +77,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Restore(_)) => "restore",
         Some(Command::Recover { .. }) => "recover",
         Some(Command::Verify(_)) => "verify",
+        Some(Command::Heal { .. }) => "heal",
         Some(Command::Plan { .. }) => "plan",
         Some(Command::Next) => "next",
         Some(Command::WhatIf { .. }) => "whatif",

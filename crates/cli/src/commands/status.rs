@@ -89,7 +89,8 @@ fn as_json(context: &Context<'_>, status: &Status, held: Option<&guard::Held>) {
                 "name": disk.row.name, "uuid": disk.row.uuid.0, "location": disk.row.location,
                 "capacity": disk.row.capacity.0, "objects": disk.objects, "bytes": disk.bytes.0,
                 "alone": disk.alone.0, "seen_ns": disk.row.seen_ns, "visited_ns": disk.row.visited_ns,
-                "verified_ns": disk.row.verified_ns, "doubt": disk.row.doubt,
+                "verified_ns": disk.row.verified_ns, "doubt": disk.row.doubt, "leaves": disk.row.retiring,
+                "lost": super::plan::tally(disk.lost),
             })).collect::<Vec<_>>(),
         }),
     );
@@ -179,6 +180,20 @@ fn as_text(context: &Context<'_>, catalog: &Catalog, status: &Status) -> Result<
         }
         render.line("");
     }
+    for disk in &status.disks {
+        let name = &disk.row.name;
+        if disk.row.retiring {
+            render.line(&format!(
+                "{name} is to leave the set; its copies do not count: dsb disk retire {name}"
+            ));
+        } else if disk.lost.objects > 0 {
+            render.line(&format!(
+                "{name} has lost {} ({}): dsb heal {name}",
+                count(disk.lost.objects, "object", "objects"),
+                render.size(disk.lost.bytes)
+            ));
+        }
+    }
     if status.too_large.files > 0 {
         let files = count(status.too_large.files, "file is", "files are");
         render.line(&format!("{files} larger than every disk ({}).", render.size(status.too_large.bytes)));
@@ -200,6 +215,12 @@ fn next(
     }
     let here = status.disks.iter().find(|disk| connected.contains_key(&disk.row.disk));
     let one = status.levels.get(1).map_or(Bytes(0), |level| level.bytes);
+    let lost = |disk: &&report::DiskStatus| disk.lost.objects > 0 && !disk.row.retiring;
+    if unprotected == Bytes(0)
+        && let Some(disk) = status.disks.iter().find(lost)
+    {
+        return format!("Next: dsb heal {}", disk.row.name);
+    }
     match here {
         _ if unprotected == Bytes(0) && one == Bytes(0) => "Next: nothing is urgent.".into(),
         Some(disk) if status.pending.files > 0 => format!("Next: dsb backup --update {}", disk.row.name),

@@ -41,6 +41,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Plan => "planning",
         Phase::Remove => "removing",
         Phase::Copy => "copying",
+        Phase::Stage => "copying to the staging folder",
         Phase::Publish => "copying the catalog",
         Phase::Verify => "verifying",
         Phase::Restore => "restoring",

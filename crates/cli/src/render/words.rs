@@ -68,6 +68,15 @@ pub fn share(part: Bytes, whole: Bytes) -> String {
     }
 }
 
+/// A word of a command line that is shown to be pasted: quoted where a shell would read it otherwise.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// A table: the first column to the left, those marked `>` to the right.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let right: Vec<bool> = head.iter().map(|title| title.starts_with('>')).collect();

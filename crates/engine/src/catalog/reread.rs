@@ -103,6 +103,15 @@ impl Reader<'_> {
         read().map_err(|source| CatalogError::sql("list files by when they were read", source))
     }
 
+    /// Whether a source file with this content is known to be rotten: no source is relied on for it then.
+    pub fn has_rotten_source(&self, object: ObjectNo) -> Result<bool, CatalogError> {
+        let sql = format!("SELECT EXISTS (SELECT 1 {ROTTEN} AND rot.object = ?1)");
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.query_row([object.0], |row| row.get(0)))
+            .map_err(|source| CatalogError::sql("look for a rotten source", source))
+    }
+
     /// Source files that are known to be rotten: at most `limit` of them, and how many there are.
     pub fn rotten_sources(&self, limit: u32) -> Result<(Vec<RottenSource>, Tally), CatalogError> {
         let rows = format!(

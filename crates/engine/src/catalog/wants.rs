@@ -11,7 +11,7 @@ use super::{CatalogError, HeldObject, Reader, columns};
 pub enum Wants {
     /// What this disk should have and has lost.
     LostBy(DiskNo),
-    /// What this disk holds and no disk that stays in the set.
+    /// What this disk holds, and no disk that stays in the set and is in no doubt.
     OnlyOn(DiskNo),
     /// What one disk holds or has lost, and the other does not hold.
     Moving {
@@ -32,7 +32,10 @@ impl Wants {
             Wants::OnlyOn(_) => format!(
                 "{} AND ?2 = 0 AND {REFERENCED}
                    AND NOT EXISTS (SELECT 1 FROM copy AS other JOIN disk ON disk.id = other.disk
-                                    WHERE other.object = had.object AND other.disk <> ?1 AND disk.retiring = 0)",
+                                    WHERE other.object = had.object AND other.disk <> ?1
+                                      AND disk.retiring = 0 AND disk.doubt IS NULL AND disk.open_visit = 0
+                                      AND NOT EXISTS (SELECT 1 FROM copy_doubt WHERE copy_doubt.object = other.object
+                                                         AND copy_doubt.disk = other.disk))",
                 had("copy")
             ),
             Wants::Moving { .. } => {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use distbackup_core::model::{Bytes, DiskUuid, SizeRule};
 
 use super::shelf::{self, Connected};
-use super::{OpError, backup};
-use crate::catalog::{Catalog, CatalogError, DiskRow, NewDisk, WithoutDisk};
+use super::{OpError, backup, carry};
+use crate::catalog::{Catalog, CatalogError, DiskRow, NewDisk, Wants, WithoutDisk};
 use crate::clock::Clock;
 use crate::disk::{self, DiskError, FolderDisk, Identity};
 use crate::platform;
@@ -121,6 +121,9 @@ fn take_back(
     name: &str,
 ) -> Result<DiskUuid, OpError> {
     let already = |why: String| OpError::AlreadyADisk { folder: folder.to_owned(), why };
+    if carry::is_staging_folder(folder) {
+        return Err(already("it is a staging folder, which holds no backup".to_owned()));
+    }
     if let Some(row) = rows.iter().find(|row| row.uuid == identity.uuid) {
         return Err(already(format!("it is {} of this set", row.name)));
     }
@@ -227,11 +230,20 @@ pub fn drop_copies(catalog: &mut Catalog, name: &str) -> Result<(DiskRow, u64), 
     Ok((row, copies))
 }
 
-/// Takes a disk out of the set; only one that is claimed to hold nothing.
+/// Takes a disk out of the set: one that is claimed to hold nothing, or that was retired and holds nothing that other
+/// disks do not hold as well. What lies on it stays there.
 pub fn delete(catalog: &mut Catalog, name: &str) -> Result<DiskRow, OpError> {
     let row = shelf::named(&catalog.read(), name)?;
     let (objects, bytes) = catalog.read().held_total(row.disk)?;
-    if objects > 0 {
+    let alone = catalog.read().wanted_total(Wants::OnlyOn(row.disk))?;
+    if row.retiring && alone.objects > 0 {
+        let what = format!(
+            "disk {} holds {} objects ({}) that no other disk holds for certain",
+            row.name, alone.objects, alone.bytes
+        );
+        return Err(OpError::NeedsConsent { what });
+    }
+    if objects > 0 && !row.retiring {
         let what = format!("disk {} still holds {objects} objects ({bytes})", row.name);
         return Err(OpError::NeedsConsent { what });
     }

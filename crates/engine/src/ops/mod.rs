@@ -4,6 +4,7 @@
 //! outcome; only what ends the operation is an error (DESIGN 7.8).
 
 pub mod backup;
+pub mod carry;
 pub mod config_file;
 pub mod disks;
 mod error;

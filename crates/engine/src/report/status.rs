@@ -28,6 +28,8 @@ pub struct DiskStatus {
     pub bytes: Bytes,
     /// Bytes of live objects that only this disk holds.
     pub alone: Bytes,
+    /// What it should hold and has lost: `heal` brings it back.
+    pub lost: Tally,
 }
 
 /// How safe the set is.
@@ -67,7 +69,12 @@ fn level(counted: &Counted) -> Level {
 /// Answers how safe the set is. Reads the tables once each, in their order.
 pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
     let rows = reader.disks()?;
-    let largest = rows.iter().map(|row| row.capacity.0.min(row.file_max.0)).max().unwrap_or(0);
+    let largest = rows
+        .iter()
+        .filter(|row| !row.retiring)
+        .map(|row| row.capacity.0.min(row.file_max.0))
+        .max()
+        .unwrap_or(0);
     let counted = reader.count_levels(Bytes(largest))?;
     let mut status = Status {
         levels: counted.levels.iter().map(level).collect(),
@@ -84,7 +91,9 @@ pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
     for row in rows {
         let held = |disk: DiskNo| counted.held.get(&disk).copied().unwrap_or_default();
         let (objects, bytes, alone) = held(row.disk);
-        status.disks.push(DiskStatus { row, objects, bytes: Bytes(bytes), alone: Bytes(alone) });
+        let (lost, lost_bytes) = reader.lost_total(row.disk)?;
+        let lost = Tally { objects: lost, bytes: lost_bytes };
+        status.disks.push(DiskStatus { row, objects, bytes: Bytes(bytes), alone: Bytes(alone), lost });
     }
     Ok(status)
 }

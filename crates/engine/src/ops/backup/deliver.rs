@@ -32,8 +32,6 @@ pub struct Delivery<'d> {
     pub wants: Wants,
     /// Copies that may be read, best first.
     pub holders: &'d [Holder<'d>],
-    /// Read copies first, sources only for what no holder has whole.
-    pub copies_first: bool,
     /// Files that are written at the same time; 1 for a rotating disk.
     pub streams: usize,
     /// Compare only; the catalog given is a private copy.
@@ -95,7 +93,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
     let mapping = Mapping::of(visit.catalog.read().sources()?);
     let filesystems = Filesystems::load(&visit.catalog.read())?;
     let accounts = Accounts::new();
-    let copies = Copies { holders: delivery.holders, first: delivery.copies_first, ..Copies::default() };
+    let copies = Copies { holders: delivery.holders, ..Copies::default() };
     let ledger = Ledger::new(room(visit)?);
     let tools = Tools {
         mapping: &mapping,
@@ -261,16 +259,22 @@ fn record_bad(
         let why = format!("on {}: {why}", holder.name);
         delivered.bad_copies.try_add(|| name_of(&reader, *object), why)?;
     }
-    let now_ns = visit.time.now_ns;
-    visit.catalog.write("record damaged copies", |writer| -> Result<(), CatalogError> {
-        for BadCopy { disk, object, why } in &bad {
+    Ok(strike_out_bad(visit.catalog, visit.time.now_ns, &bad)?)
+}
+
+/// Takes the claim from copies on disks that were found bad (D7).
+pub fn strike_out_bad(catalog: &mut Catalog, now_ns: i64, bad: &[BadCopy]) -> Result<(), CatalogError> {
+    if bad.iter().all(|bad| bad.disk.is_none()) {
+        return Ok(());
+    }
+    catalog.write("record damaged copies", |writer| -> Result<(), CatalogError> {
+        for BadCopy { disk, object, why } in bad {
             if let Some(disk) = disk {
                 writer.lose_copy(*object, *disk, now_ns, why)?;
             }
         }
         writer.advance_generation()
-    })?;
-    Ok(())
+    })
 }
 
 impl Delivered {

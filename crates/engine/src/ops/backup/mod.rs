@@ -29,10 +29,12 @@ use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
 use crate::report::{ByCopies, PlannedVisit};
-pub use deliver::{Delivered, Delivery, deliver};
+pub use deliver::Delivered;
+pub(super) use deliver::{Delivery, deliver, strike_out_bad};
 use ledger::Ledger;
-pub use origins::Holder;
+pub(super) use origins::{BadCopy, Givers, Holder};
 pub use reconcile::Reconciled;
+pub(super) use stage::Watched;
 
 /// How to back up.
 #[derive(Debug, Clone, Default)]

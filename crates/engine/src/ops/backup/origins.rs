@@ -7,10 +7,12 @@ use std::sync::Mutex;
 
 use distbackup_core::model::{DiskNo, ObjectNo};
 
-use super::sources::Source;
+use super::sources::{self, Source};
 use crate::catalog::{CatalogError, Reader};
 use crate::content::{Content, Segment};
 use crate::disk::{Disk, DiskError};
+use crate::ops::filesystems::Filesystems;
+use crate::ops::mapping::Mapping;
 
 /// A connected disk, or the staging folder, from which copies can be read.
 pub struct Holder<'h> {
@@ -50,8 +52,6 @@ pub struct BadCopy {
 pub struct Copies<'c> {
     /// From where, best first.
     pub holders: &'c [Holder<'c>],
-    /// Look there first: sources are read only for what no holder has whole.
-    pub first: bool,
     /// Copies found bad.
     pub bad: Mutex<Vec<BadCopy>>,
     /// Source files whose content differs under unchanged size and times (S4), by object and path.
@@ -80,6 +80,27 @@ impl Copies<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A thread that panicked left a list that is whole.
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Whether sources can give an object, by looking without reading.
+pub struct Givers {
+    mapping: Mapping,
+    filesystems: Filesystems,
+}
+
+impl Givers {
+    /// The sources as the catalog maps them.
+    pub fn new(reader: &Reader<'_>) -> Result<Self, CatalogError> {
+        Ok(Givers { mapping: Mapping::of(reader.sources()?), filesystems: Filesystems::load(reader)? })
+    }
+
+    /// Whether a source file has the object, unchanged since it was hashed and not known to be rotten (S4).
+    pub fn source_has(&self, reader: &Reader<'_>, object: ObjectNo) -> Result<bool, CatalogError> {
+        if reader.has_rotten_source(object)? {
+            return Ok(false);
+        }
+        Ok(sources::open_known(reader, &self.mapping, &self.filesystems, object)?.is_ok())
+    }
 }
 
 /// A content that was opened, from wherever.

@@ -152,17 +152,9 @@ struct Stager<'s> {
 impl Stager<'_> {
     /// Copies one content from wherever it may come.
     fn stage(&self, task: &mut Task) -> Result<Copied, Failure> {
-        let copies = self.tools.copies;
         let PlanRow::Known(object) = task.what else { return self.read_sources(task) };
-        if copies.first
-            && let Some(copied) = self.read_copies(task, object)?
-        {
-            return Ok(copied);
-        }
         match self.read_sources(task) {
-            Err(Failure::File(path, why)) if !copies.first => {
-                self.read_copies(task, object)?.ok_or(Failure::File(path, why))
-            }
+            Err(Failure::File(path, why)) => self.read_copies(task, object)?.ok_or(Failure::File(path, why)),
             other => other,
         }
     }
