@@ -11,6 +11,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails here says so")]
 
+#[path = "simulator/carrying.rs"]
+mod carrying;
 #[path = "simulator/known.rs"]
 mod known;
 #[path = "simulator/outside.rs"]
@@ -85,7 +87,7 @@ fn n1_n2_n3_n4_n5_n7_n10_s4_random_histories_lose_nothing() {
     });
     let sum = |figure: fn(&Figures) -> u64| all.iter().map(figure).sum::<u64>();
     eprintln!(
-        "{} histories, {} steps: {} updates, {} visits ({} refused, {} held), {} verifies, {} restores, {} recovers, \
+        "{} histories, {} steps: {} updates, {} visits ({} refused, {} held), {} carried, {} verifies, {} restores, {} recovers, \
          {} kills, {} other faults; {} copies made, {} objects removed, {} of them evicted",
         all.len(),
         sum(|f| f.steps),
@@ -93,6 +95,7 @@ fn n1_n2_n3_n4_n5_n7_n10_s4_random_histories_lose_nothing() {
         sum(|f| f.visits),
         sum(|f| f.refused),
         sum(|f| f.held),
+        sum(|f| f.carried),
         sum(|f| f.verifies),
         sum(|f| f.restores),
         sum(|f| f.recovers),

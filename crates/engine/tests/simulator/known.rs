@@ -40,6 +40,8 @@ pub struct DiskKnown {
     /// Its last visit ended in order, or it was compared since.
     pub settled: bool,
     pub doubt: bool,
+    /// It is to leave the set: its copies do not count.
+    pub leaves: bool,
     /// Takes any stamp: the catalog was recovered.
     pub unproven: bool,
     /// Counter of its stamp.
@@ -160,6 +162,7 @@ impl Known {
                 && outside.claims(**number, id)
                 && known.settled
                 && !known.doubt
+                && !known.leaves
                 && known.proofs.get(id).is_some_and(|at| self.newest_ns - at <= (TRUST_DAYS + 1) * DAY_NS)
         };
         self.disks.iter().filter(stands).count()
@@ -171,8 +174,8 @@ impl Known {
         let words = |(number, known): (&i64, &DiskKnown)| {
             let days = known.proofs.get(id).map(|at| (self.newest_ns - at) / DAY_NS);
             format!(
-                " disk {number}: settled {}, doubt {}, proven {days:?} days ago;",
-                known.settled, known.doubt
+                " disk {number}: settled {}, doubt {}, leaves {}, proven {days:?} days ago;",
+                known.settled, known.doubt, known.leaves
             )
         };
         let live = if self.live().contains(id) { " it is live;" } else { " it is history;" };

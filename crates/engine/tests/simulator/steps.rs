@@ -1,12 +1,13 @@
 //! What happens in a history: one step after another, as the seed chooses.
 
 use distbackup_core::model::{Bytes, DAY_NS, ObjectId, VirtualPath};
+use distbackup_engine::catalog::Wants;
 use distbackup_engine::disk::Disk;
 use distbackup_engine::disk::simulated::{Failure, Planted, PowerCut};
 use distbackup_engine::ops::backup::BackupOptions;
 use distbackup_engine::ops::update::UpdateOptions;
 use distbackup_engine::ops::verify::VerifyOptions;
-use distbackup_engine::ops::{disks, sources};
+use distbackup_engine::ops::{carry, disks, sources};
 
 use crate::visits::Trouble;
 use crate::world::World;
@@ -25,7 +26,9 @@ impl World {
         match self.random.below(100) {
             0..18 => self.step_change(),
             18..32 => self.step_update(),
-            32..64 => self.step_visit(),
+            32..58 => self.step_visit(),
+            58..63 => self.step_carry(),
+            63 => self.step_leave(),
             64..69 => self.step_verify(),
             69..77 => self.step_harm_objects(),
             77..79 => self.step_clone(),
@@ -138,6 +141,49 @@ impl World {
             self.say(format!("recover {} as advised", self.bays[bay].name));
             self.recover(bay);
         }
+    }
+
+    /// What a disk has lost, or another one alone holds, is brought to it.
+    fn step_carry(&mut self) {
+        let (bay, which) = self.any_disk();
+        if self.known.disk(self.bays[bay].row).leaves {
+            return;
+        }
+        let from = self.any_disk().0;
+        let (row, other) = (self.bays[bay].number(), self.bays[from].number());
+        let wants = match self.random.below(4) {
+            0 if from != bay => Wants::OnlyOn(other),
+            1 if from != bay => Wants::Moving { from: other, to: row },
+            _ => Wants::LostBy(row),
+        };
+        let others: Vec<usize> = self.alive().into_iter().filter(|other| *other != bay).collect();
+        let holders = others.into_iter().filter(|_| self.random.percent(60)).collect();
+        let trouble = self.trouble();
+        self.say(format!(
+            "carry {wants:?} to {}, clone {which}, from {holders:?}, {trouble:?}",
+            self.bays[bay].name
+        ));
+        self.carry(bay, which, wants, holders, trouble);
+        self.give_way_to_newer(bay);
+    }
+
+    /// A disk is to leave, or stays after all; a history has few of them at a time.
+    fn step_leave(&mut self) {
+        let (bay, _) = self.any_disk();
+        let (row, name) = (self.bays[bay].number(), self.bays[bay].name.clone());
+        let leaving = self.known.disks.values().filter(|disk| disk.leaves).count();
+        let leaves = !self.known.disk(row.0).leaves && leaving < 2;
+        self.set_leaves(bay, leaves);
+        self.say(format!("{name} leaves: {leaves}"));
+        self.check();
+    }
+
+    fn set_leaves(&mut self, bay: usize, leaves: bool) {
+        let row = self.bays[bay].number();
+        let mut catalog = self.open();
+        carry::set_retiring(&mut catalog, row, leaves).unwrap();
+        catalog.close().unwrap();
+        self.known.disk(row.0).leaves = leaves;
     }
 
     fn step_verify(&mut self) {
@@ -308,6 +354,7 @@ impl World {
                 again += 1;
             }
         }
+        alive.iter().for_each(|bay| self.set_leaves(*bay, false));
         for bay in alive.iter().copied() {
             self.say(format!("fire drill: backup {}", self.bays[bay].name));
             let which = self.bays[bay].current;

@@ -204,6 +204,23 @@ impl World {
     /// A visit of one physical disk of a bay.
     pub fn visit(&mut self, bay: usize, which: usize, options: &BackupOptions, trouble: Option<Trouble>) {
         self.figures.visits += 1;
+        let settles = !self.known.disk(self.bays[bay].row).leaves;
+        let clock_ns = self.now_ns();
+        self.visit_by(bay, which, settles, trouble, |world, catalog, row, observer| {
+            let disk = &world.bays[bay].now().disk;
+            backup::visit(catalog, disk, row, clock_ns, None, options, observer)
+        });
+    }
+
+    /// Runs something that is a visit of one physical disk of a bay; `settles`: it may accept what has left the tree.
+    pub fn visit_by(
+        &mut self,
+        bay: usize,
+        which: usize,
+        settles: bool,
+        trouble: Option<Trouble>,
+        run: impl FnOnce(&World, &mut Catalog, DiskRow, &dyn Observer) -> Result<VisitOutcome, OpError>,
+    ) -> Option<VisitOutcome> {
         self.connect(bay, which);
         let row = self.bays[bay].row;
         let counter = self.bays[bay].now().counter();
@@ -214,11 +231,7 @@ impl World {
         let now_ns = self.known.newest_ns;
         self.see_unknown(bay, now_ns);
         let changes = self.bays[bay].now().disk.changes();
-        let clock_ns = self.now_ns();
-        let end = self.run_on(bay, trouble, |world, catalog, row, observer| {
-            let disk = &world.bays[bay].now().disk;
-            backup::visit(catalog, disk, row, clock_ns, None, options, observer)
-        });
+        let end = self.run_on(bay, trouble, run);
         let wrote = self.bays[bay].now().disk.changes() > changes;
         let done = match &end {
             End::Killed => {
@@ -253,12 +266,14 @@ impl World {
                 "N5: an older disk was trusted: {outcome:?}"
             );
         }
-        self.settle_visit(bay, done.as_ref(), wrote, &before.2);
-        self.nothing_dies(bay, &before, done.as_ref(), older && !expected.unproven);
+        self.settle_visit(bay, done.as_ref(), settles, wrote, &before.2);
+        let accepted = done.as_ref().filter(|_| settles);
+        self.nothing_dies(bay, &before, accepted, older && !expected.unproven);
         self.check();
         if done.as_ref().is_some_and(|outcome| !outcome.interrupted) {
             self.everything_was_found(bay);
         }
+        done
     }
 
     /// When objects that the catalog never knew were seen first.
@@ -274,6 +289,7 @@ impl World {
         &mut self,
         bay: usize,
         done: Option<&VisitOutcome>,
+        settles: bool,
         wrote: bool,
         whole_before: &BTreeSet<ObjectId>,
     ) {
@@ -283,6 +299,7 @@ impl World {
         let in_order = done.is_some_and(|outcome| !outcome.interrupted);
         let tree = self.known.tree.clone();
         match done {
+            _ if !settles => {}
             Some(outcome) if in_order && outcome.held.is_none() => self.known.accepted = Some(tree),
             Some(_) if in_order => {}
             _ => self.known.accepted = None,

@@ -37,6 +37,7 @@ pub struct Figures {
     pub evicted: u64,
     pub refused: u64,
     pub held: u64,
+    pub carried: u64,
 }
 
 /// The clock of the simulation.

@@ -29,10 +29,11 @@ use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
 use crate::report::{ByCopies, PlannedVisit};
-pub use deliver::Delivered;
-pub(super) use deliver::{Delivery, deliver, strike_out_bad};
+pub(super) use deliver::strike_out_bad;
+pub use deliver::{Delivered, Delivery, deliver};
 use ledger::Ledger;
-pub(super) use origins::{BadCopy, Givers, Holder};
+pub use origins::Holder;
+pub(super) use origins::{BadCopy, Givers};
 pub use reconcile::Reconciled;
 pub(super) use stage::Watched;
 
