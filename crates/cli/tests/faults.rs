@@ -76,7 +76,7 @@ impl Disturbed<'_> {
         let look = set.look(from);
         look.nothing_is_lost(&again);
         look.is(&self.expected, &again);
-        if let ["backup", .., disk] = arguments {
+        if let ["backup" | "heal", .., disk] = arguments {
             set.run(&["verify", disk]);
         }
         true
@@ -162,6 +162,11 @@ fn d1_d4_d19_whatever_goes_wrong_in_a_visit_short_of_room_costs_no_copy_and_the_
 fn d1_d4_d19_whatever_goes_wrong_in_a_visit_that_hashes_on_the_way_costs_no_copy() {
     let kinds = ["create", "mkdir", "rename", "sync", "unlink", "write"];
     disturb(State::Changed, &["backup", "--update", "--accept", "blue"], &kinds);
+}
+
+#[test]
+fn d1_d7_d19_whatever_goes_wrong_while_a_disk_is_healed_costs_no_copy_and_the_next_one_finishes() {
+    disturb(State::Robbed, &["heal", "red"], &["create", "mkdir", "rename", "sync", "write"]);
 }
 
 #[test]

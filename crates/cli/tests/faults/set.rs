@@ -31,6 +31,8 @@ pub enum State {
     Changed,
     /// The catalog knows of it: the visit of red is short of room.
     Updated,
+    /// The same, but somebody deleted objects from red, which was noticed.
+    Robbed,
 }
 
 /// What the other program has found.
@@ -138,9 +140,17 @@ impl Set {
             return None;
         }
         let set = Set { dsb: Dsb::new(program()), folder: quick_folder() };
-        for folder in
-            ["source", "source/empty", "red", "blue", "temporary", "saved", "saved/Changed", "saved/Updated"]
-        {
+        for folder in [
+            "source",
+            "source/empty",
+            "red",
+            "blue",
+            "temporary",
+            "saved",
+            "saved/Changed",
+            "saved/Updated",
+            "saved/Robbed",
+        ] {
             fs::create_dir(set.place(folder)).unwrap();
         }
         fs::write(set.place("check.py"), CHECK).unwrap();
@@ -169,6 +179,17 @@ impl Set {
         self.save(State::Changed);
         self.run(&["update", "--accept"]);
         self.save(State::Updated);
+        // Blue has all of them as well.
+        self.objects("red").iter().skip(1).step_by(2).for_each(|object| fs::remove_file(object).unwrap());
+        self.dsb.start_prepared(self.command(&["disk", "refresh", "red"])).wait().code(4);
+        self.save(State::Robbed);
+    }
+
+    /// The objects of a disk, in order.
+    fn objects(&self, disk: &str) -> Vec<PathBuf> {
+        let folder = self.place(disk).join("distbackup-objects");
+        let all = distbackup_testkit::tree::paths(&folder).unwrap();
+        all.into_iter().filter(|path| path.is_file()).collect()
     }
 
     /// Writes a file of the source.
