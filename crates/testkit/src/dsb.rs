@@ -141,10 +141,25 @@ pub struct Running {
     reaped: bool,
 }
 
+/// Starts a program. One that was just copied can be busy for a moment: a process that another thread forked meanwhile holds
+/// the descriptor by which it was written, until it executes something else.
+fn spawn(command: &mut Command) -> Child {
+    for _ in 0..200 {
+        match command.spawn() {
+            Ok(child) => return child,
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => panic!("{command:?}: {error}"),
+        }
+    }
+    panic!("{command:?}: the program stays busy")
+}
+
 impl Running {
     fn start(mut command: Command, patience: Duration) -> Running {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = spawn(&mut command);
         let text = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
         let command = format!("dsb {}", text.collect::<Vec<_>>().join(" "));
         // Both are read beside the run: a full pipe would stop it.
