@@ -150,6 +150,12 @@ pub enum Command {
         #[arg(value_name = "PATH")]
         disk: PathBuf,
     },
+    /// Take over the catalog of distbackup 1.x; nothing on the disks is touched
+    #[command(name = "import-v1")]
+    ImportV1 {
+        /// The old catalog or its folder; without it, the one in the place of the new one, which is kept beside it
+        path: Option<PathBuf>,
+    },
     /// Read and check every object of a disk
     Verify(VerifyArgs),
     /// Bring back what disks have lost, from sources, other disks or a staging folder

@@ -15,7 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::render::{LogFile, Render};
 
 /// Name of the catalog inside its folder.
-const CATALOG: &str = "distbackup.sqlite";
+pub const CATALOG: &str = "distbackup.sqlite";
 
 /// What every command stands on.
 pub struct Context<'r> {

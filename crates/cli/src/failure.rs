@@ -204,11 +204,20 @@ fn catalog(error: &CatalogError) -> Advice {
         CatalogError::Foreign { .. } => {
             advice("catalog-foreign", Exit::NO_CATALOG, "name the catalog with -d FOLDER")
         }
+        CatalogError::Version1 { version, .. } if *version < 21 => advice(
+            "catalog-v1",
+            Exit::NO_CATALOG,
+            "open it once with distbackup 1.0.20 (dsb info), which brings it to schema 31; then: dsb import-v1",
+        ),
         CatalogError::Version1 { .. } => advice(
             "catalog-v1",
             Exit::NO_CATALOG,
-            "this version does not import it yet; it was not changed. Use another folder for the new catalog: -d FOLDER",
+            "dsb import-v1  takes it over and keeps the old one beside it; nothing was changed",
         ),
+        CatalogError::NotVersion1 { .. } => {
+            advice("catalog-not-v1", Exit::USAGE, "it can be used as it is: name it with -d PATH")
+        }
+        CatalogError::Stopped => advice("interrupted", Exit::INTERRUPTED, "run the same command again"),
         CatalogError::Newer { .. } => {
             advice("catalog-newer", Exit::NO_CATALOG, "install a newer dsb; nothing was changed")
         }

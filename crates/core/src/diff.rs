@@ -3,7 +3,7 @@
 //! The rule is DESIGN 7.6. It errs on the side of reading: a changed size is always a change (S5), a
 //! changed ctime alone means to read again, and an inode number means nothing without its filesystem (S6).
 
-use crate::model::{Kind, Stamp};
+use crate::model::{FilesystemNo, Kind, Stamp};
 
 /// What has to be done about one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +35,22 @@ pub fn judge(known: (Kind, &Stamp), found: (Kind, &Stamp)) -> Verdict {
     if found_kind != Kind::File {
         return Verdict::Compare;
     }
-    if known.size == found.size && known.mtime_ns == found.mtime_ns {
-        Verdict::Confirm
-    } else {
-        Verdict::Changed
-    }
+    if known.size == found.size && same_mtime(known, found) { Verdict::Confirm } else { Verdict::Changed }
+}
+
+/// Whether the mtimes agree. What was taken over from distbackup 1.x, which is on no filesystem, had whole milliseconds, cut
+/// off in floating point; the content is read in any case.
+fn same_mtime(known: &Stamp, found: &Stamp) -> bool {
+    const ROUNDING_NS: u64 = 2_000_000;
+    known.mtime_ns == found.mtime_ns
+        || known.filesystem == FilesystemNo(0)
+            && known.ctime_ns == 0
+            && known.mtime_ns.abs_diff(found.mtime_ns) < ROUNDING_NS
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::FilesystemNo;
 
     const KNOWN: Stamp =
         Stamp { filesystem: FilesystemNo(1), inode: 10, size: 100, mtime_ns: 5_000, ctime_ns: 6_000 };
@@ -68,6 +73,16 @@ mod tests {
     #[test]
     fn s6_the_same_inode_on_another_filesystem_is_not_the_same_file() {
         assert_eq!(file(Stamp { filesystem: FilesystemNo(2), ..KNOWN }), Verdict::Confirm);
+    }
+
+    #[test]
+    fn what_was_taken_over_with_whole_milliseconds_is_confirmed_by_reading() {
+        let taken =
+            Stamp { filesystem: FilesystemNo(0), inode: 0, size: 100, mtime_ns: 5_000_000, ctime_ns: 0 };
+        let found = |mtime_ns| judge((Kind::File, &taken), (Kind::File, &Stamp { mtime_ns, ..KNOWN }));
+        assert_eq!(found(5_999_999), Verdict::Confirm);
+        assert_eq!(found(7_000_000), Verdict::Changed);
+        assert_eq!(judge((Kind::File, &taken), (Kind::File, &Stamp { size: 99, ..taken })), Verdict::Changed);
     }
 
     #[test]

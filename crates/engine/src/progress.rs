@@ -25,6 +25,8 @@ pub enum Phase {
     Verify,
     /// Files are restored.
     Restore,
+    /// Another kind of catalog is taken over.
+    Import,
 }
 
 /// What a running operation tells whoever watches it: the terminal, a JSON stream or a test.

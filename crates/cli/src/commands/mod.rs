@@ -7,6 +7,7 @@ mod diff;
 mod disk;
 mod find;
 mod forget;
+mod import;
 mod log;
 mod next;
 mod part;
@@ -45,6 +46,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Backup(args)) => backup::run(context, args),
         Some(Command::Restore(args)) => restore::run(context, args),
         Some(Command::Recover { disk }) => recover::run(context, disk),
+        Some(Command::ImportV1 { path }) => import::run(context, path.as_deref()),
         Some(Command::Verify(args)) => verify::run(context, args),
         Some(Command::Heal { disks, staging }) => carry::heal(context, disks, staging),
         Some(Command::Status) => status::run(context),
@@ -76,6 +78,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Backup(_)) => "backup",
         Some(Command::Restore(_)) => "restore",
         Some(Command::Recover { .. }) => "recover",
+        Some(Command::ImportV1 { .. }) => "import-v1",
         Some(Command::Verify(_)) => "verify",
         Some(Command::Heal { .. }) => "heal",
         Some(Command::Plan { .. }) => "plan",

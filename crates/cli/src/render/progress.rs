@@ -45,6 +45,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Publish => "copying the catalog",
         Phase::Verify => "verifying",
         Phase::Restore => "restoring",
+        Phase::Import => "importing",
     }
 }
 

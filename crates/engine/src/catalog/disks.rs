@@ -180,6 +180,18 @@ impl Writer<'_> {
         Ok(disk)
     }
 
+    /// Records what is known of the place and the room of a disk that was never connected to this catalog.
+    pub fn record_disk_place(
+        &self,
+        disk: DiskNo,
+        capacity: Bytes,
+        relative_path: &[u8],
+    ) -> Result<(), CatalogError> {
+        const SQL: &str = "UPDATE disk SET capacity = ?2, relative_path = ?3 WHERE id = ?1";
+        let values = (disk.0, columns::to_signed(capacity.0), relative_path);
+        self.update_disk("record the place of a disk", SQL, values)
+    }
+
     /// Records where a connected disk is and what room it has: facts of the moment, no change of generation.
     pub fn record_disk_seen(&self, row: &DiskRow, time_ns: i64) -> Result<(), CatalogError> {
         const SQL: &str = "

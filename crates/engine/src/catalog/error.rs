@@ -34,6 +34,15 @@ pub enum CatalogError {
         /// Its schema.
         version: i32,
     },
+    /// To be imported, but no catalog of distbackup 1.x.
+    #[error("{} is no catalog of distbackup 1.x, but of this one", path.display())]
+    NotVersion1 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The user asked to stop in the middle of something that leaves nothing behind.
+    #[error("stopped as asked")]
+    Stopped,
     /// Written by a newer program.
     #[error("the catalog {} was written by a newer dsb (schema {version})", path.display())]
     Newer {
@@ -84,6 +93,20 @@ impl CatalogError {
                 CatalogError::Damaged { path: path.to_owned(), why: source.to_string() }
             }
             _ => CatalogError::Sql { what, source },
+        }
+    }
+
+    /// The same said of another file, of which the one that was looked at is a copy.
+    pub fn of_file(self, original: &Path) -> Self {
+        let path = original.to_owned();
+        match self {
+            CatalogError::Missing { .. } => CatalogError::Missing { path },
+            CatalogError::Damaged { why, .. } => CatalogError::Damaged { path, why },
+            CatalogError::Foreign { .. } => CatalogError::Foreign { path },
+            CatalogError::Version1 { version, .. } => CatalogError::Version1 { path, version },
+            CatalogError::NotVersion1 { .. } => CatalogError::NotVersion1 { path },
+            CatalogError::Newer { version, .. } => CatalogError::Newer { path, version },
+            other => other,
         }
     }
 

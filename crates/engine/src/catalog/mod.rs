@@ -33,9 +33,11 @@ mod settings;
 mod slots;
 mod snapshots;
 mod sources;
+mod takeover;
 mod tree;
 mod tree_read;
 mod verify;
+mod version1;
 mod wants;
 
 use std::ops::Deref;
@@ -66,9 +68,11 @@ pub use scope::{Scope, ScopeDisk};
 pub use settings::Retention;
 pub use snapshots::{At, SnapshotRow};
 pub use sources::SourceRow;
+pub use takeover::TakenOver;
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
 pub use verify::{Age, AgedCopy, VerifyProgress};
+pub use version1::{Version1, Version1Disk, Version1File, Version1Object};
 pub use wants::Wants;
 
 /// Marks the file as a catalog of distbackup 2: "dsb2".

@@ -11,6 +11,7 @@ mod error;
 mod filesystems;
 pub mod forget;
 pub mod guard;
+pub mod import_v1;
 mod mapping;
 mod part;
 mod problems;

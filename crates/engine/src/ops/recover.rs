@@ -58,7 +58,7 @@ pub fn recover_from(disk: &dyn Disk, folder: &Path, to: &Path, now_ns: i64) -> R
     let disks = catalog.read().disks()?.len();
     let newer = newer_elsewhere(&catalog, &identity, generation, private.path());
     catalog.close()?;
-    let saved = set_aside(to, now_ns)?;
+    let saved = set_aside(to, "before-recover", now_ns)?;
     std::fs::rename(&local, to).map_err(OpError::io("put in place", to))?;
     crate::platform::sync_directory(beside).map_err(OpError::io("make durable", beside))?;
     Ok(Recovered { disk: identity.name, snapshot, newest_ns, disks, saved, newer })
@@ -94,13 +94,13 @@ fn newer_elsewhere(
 }
 
 /// Keeps what stood in the catalog's place, with its journals: even a damaged catalog may hold something.
-fn set_aside(path: &Path, now_ns: i64) -> Result<Option<PathBuf>, OpError> {
+pub(super) fn set_aside(path: &Path, label: &str, now_ns: i64) -> Result<Option<PathBuf>, OpError> {
     let mut saved = None;
     for end in ["", "-wal", "-shm"] {
         let mut from = path.as_os_str().to_owned();
         from.push(end);
         let mut to = path.as_os_str().to_owned();
-        to.push(format!(".before-recover-{}{end}", now_ns / 1_000_000_000));
+        to.push(format!(".{label}-{}{end}", now_ns / 1_000_000_000));
         match std::fs::rename(&from, &to) {
             Ok(()) if end.is_empty() => saved = Some(PathBuf::from(to)),
             Ok(()) => {}
