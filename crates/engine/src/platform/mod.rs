@@ -7,6 +7,7 @@
 
 mod accounts;
 mod change;
+mod cached;
 mod durable;
 mod far;
 mod filesystem;
@@ -31,6 +32,7 @@ mod system;
 
 pub use accounts::Accounts;
 pub use change::{Handle, make_node_at};
+pub use cached::is_in_memory;
 pub use durable::{sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};
 pub use holes::{data_ranges, next_data};
