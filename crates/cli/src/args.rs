@@ -7,6 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::render::{Settings, ShowProgress};
 
+mod source;
+mod usage;
+
+pub use source::{SetArgs, SourceCommand};
+pub use usage::CopyArgs;
+
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
 #[derive(Debug, Parser)]
 #[command(name = "dsb", version, subcommand_required = false, arg_required_else_help = false)]
@@ -130,6 +136,9 @@ pub enum Command {
         /// Accept what looks like an accident: an empty or moved source, a leap of the clock
         #[arg(long)]
         accept: bool,
+        /// Look at locked files and folders, too
+        #[arg(long)]
+        ignore_lock: bool,
     },
     /// Make the best use of a connected disk
     Backup(BackupArgs),
@@ -171,6 +180,20 @@ pub enum Command {
         #[arg(long, value_name = "DATE|SNAPSHOT")]
         at: Option<String>,
     },
+    /// What changed from one snapshot to another
+    Diff {
+        /// The older one: its number, a date, or `latest`
+        #[arg(value_name = "DATE|SNAPSHOT")]
+        from: String,
+        /// The newer one; usually `latest`
+        #[arg(value_name = "DATE|SNAPSHOT")]
+        to: Option<String>,
+        /// Only what this pattern matches; may be given again
+        #[arg(short = 'f', long = "filter", value_name = "PATTERN")]
+        patterns: Vec<OsString>,
+    },
+    /// Forget snapshots, and what only they have
+    Forget(ForgetArgs),
     /// Which disks hold a file
     Where {
         /// Virtual path
@@ -178,6 +201,24 @@ pub enum Command {
         /// The tree at a date or of a snapshot
         #[arg(long, value_name = "DATE|SNAPSHOT")]
         at: Option<String>,
+    },
+    /// Folders and files by size, with files and bytes by number of copies
+    Tree {
+        /// Which files count
+        #[command(flatten)]
+        copies: CopyArgs,
+        /// Only so many levels
+        #[arg(long, value_name = "N")]
+        depth: Option<usize>,
+    },
+    /// The same in the browser `ncdu`, or as a file for it
+    Ncdu {
+        /// Which files count
+        #[command(flatten)]
+        copies: CopyArgs,
+        /// Write what `ncdu -f` reads; `-`: to standard output
+        #[arg(short = 'o', long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Settings of the set
     Config {
@@ -187,6 +228,9 @@ pub enum Command {
     },
     /// What each command did
     Log {
+        /// What to do with the log; without it the newest runs are listed
+        #[command(subcommand)]
+        command: Option<LogCommand>,
         /// So many newest runs
         #[arg(short = 'n', long = "number", default_value_t = 20)]
         number: u32,
@@ -215,41 +259,6 @@ pub enum WhatIf {
         /// Copies
         #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
         copies: u16,
-    },
-}
-
-/// What to do with sources.
-#[derive(Debug, Subcommand)]
-pub enum SourceCommand {
-    /// List the mappings
-    List,
-    /// Protect a folder under a virtual path
-    Map {
-        /// Where it appears in the virtual tree
-        vpath: OsString,
-        /// The real folder
-        path: PathBuf,
-    },
-    /// Protect a folder no longer; what it held becomes history
-    #[command(visible_alias = "del")]
-    Unmap {
-        /// Its virtual path
-        vpath: OsString,
-    },
-    /// Priority and copies of a file or folder
-    Set {
-        /// Virtual paths
-        #[arg(required = true)]
-        vpaths: Vec<OsString>,
-        /// Priority among equally few copies; 0 clears it
-        #[arg(short = 'p', long, value_name = "N")]
-        priority: Option<u32>,
-        /// Copies beyond this number are not made; 0 clears it
-        #[arg(short = 'm', long, value_name = "N")]
-        maxcopies: Option<u32>,
-        /// Copies that `status` asks for; 0 clears it
-        #[arg(long, value_name = "N")]
-        mincopies: Option<u32>,
     },
 }
 
@@ -331,6 +340,47 @@ pub enum ConfigCommand {
         /// 90d, 12w, 2y, 0 (nothing) or off (for ever)
         value: String,
     },
+    /// Write mappings, configured paths, disks and settings as JSON
+    Export {
+        /// File; `-`: standard output
+        file: PathBuf,
+        /// Only at and below this virtual path
+        #[arg(short = 'p', long, value_name = "VPATH", default_value = "/")]
+        prefix: OsString,
+    },
+    /// Take over what was exported; mappings and configured paths are replaced, disks only changed
+    Import {
+        /// File; `-`: standard input
+        file: PathBuf,
+        /// Only at and below this virtual path
+        #[arg(short = 'p', long, value_name = "VPATH", default_value = "/")]
+        prefix: OsString,
+    },
+    /// Edit the same with an editor
+    Edit {
+        /// What of it
+        #[arg(value_enum, default_value_t = EditPart::All)]
+        part: EditPart,
+        /// Only at and below this virtual path
+        #[arg(default_value = "/")]
+        vpath: OsString,
+        /// Editor; otherwise $VISUAL, $EDITOR or vi
+        #[arg(short = 'e', long, value_name = "COMMAND")]
+        editor: Option<String>,
+    },
+}
+
+/// Parts of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EditPart {
+    /// Everything.
+    All,
+    /// Mappings.
+    Map,
+    /// Configured paths.
+    Path,
+    /// Disks.
+    Disks,
 }
 
 /// Options of `backup`.
@@ -357,6 +407,9 @@ pub struct BackupArgs {
     /// With --update: accept what looks like an accident
     #[arg(long)]
     pub accept: bool,
+    /// With --update: look at locked files and folders, too
+    #[arg(long)]
+    pub ignore_lock: bool,
     /// Plan only, as --dry-run
     #[arg(long, hide = true)]
     pub simulate: bool,
@@ -408,6 +461,31 @@ pub struct VerifyArgs {
     /// How much to read
     #[command(flatten)]
     pub part: PartArgs,
+}
+
+/// Options of `forget`.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Numbers of snapshots, as `dsb snapshots` lists them
+    #[arg(value_name = "SNAPSHOT", required_unless_present_any = ["keep_deleted", "keep_snapshots"],
+          conflicts_with_all = ["keep_deleted", "keep_snapshots"])]
+    pub snapshots: Vec<i64>,
+    /// All but those that show something that left the tree in this time (90d, 12w, 2y)
+    #[arg(long, value_name = "TIME")]
+    pub keep_deleted: Option<String>,
+    /// All but so many newest ones
+    #[arg(long, value_name = "N")]
+    pub keep_snapshots: Option<u32>,
+}
+
+/// What to do with the log.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// One run: when, what, how it ended
+    Show {
+        /// Its number
+        run: i64,
+    },
 }
 
 /// Options for reading a part of what could be read.

@@ -93,6 +93,25 @@ impl<'r> Context<'r> {
         SystemClock
     }
 
+    /// Asks for one of some letters; `None` where nobody can answer.
+    pub fn choose(&self, question: &str, letters: &str) -> Option<char> {
+        use std::io::{BufRead, IsTerminal};
+        if self.global.no_input || self.global.json || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        loop {
+            self.render.note(question);
+            let mut answer = String::new();
+            if std::io::stdin().lock().read_line(&mut answer).ok()? == 0 {
+                return None;
+            }
+            let letter = answer.trim().chars().next().map(|letter| letter.to_ascii_lowercase());
+            if let Some(letter) = letter.filter(|letter| letters.contains(*letter)) {
+                return Some(letter);
+            }
+        }
+    }
+
     /// Takes the lock on the catalog's folder (C5).
     pub fn lock(&self, mode: Access) -> Result<DirectoryLock, Failure> {
         match DirectoryLock::acquire_catalog(&self.folder, mode) {
@@ -121,7 +140,10 @@ impl<'r> Context<'r> {
     pub fn open_to_write(&self) -> Result<Opened, Failure> {
         if !self.global.dry_run {
             let lock = self.lock(Access::Exclusive)?;
-            return Ok(Opened { catalog: Catalog::open(&self.path)?, _lock: lock, _private: None });
+            let catalog = Catalog::open(&self.path)?;
+            // Room for the next copy of the catalog; what cannot be removed now will be tried again.
+            let _left_over = TempFolder::clear_left_behind(&self.folder);
+            return Ok(Opened { catalog, _lock: lock, _private: None });
         }
         self.open_privately()
     }
@@ -177,7 +199,8 @@ impl<'r> Context<'r> {
         Ok(Some(catalog.write("record a run", |writer| writer.record_run_begin(&self.command, now_ns))?))
     }
 
-    /// Records how the command ended.
+    /// Records how the command ended. Where it failed, and the catalog now fails too, the first failure is the one to
+    /// be told: this one is a warning then.
     pub fn end_run(
         &self,
         catalog: &mut Catalog,
@@ -191,10 +214,16 @@ impl<'r> Context<'r> {
             Err(failure) => (failure.advice().exit, failure.to_string()),
         };
         let now_ns = self.clock().now_ns();
-        catalog.write("record the end of a run", |writer| {
+        let recorded: Result<(), CatalogError> = catalog.write("record the end of a run", |writer| {
             writer.record_run_end(run, now_ns, exit.0, &result, &details.to_string())
-        })?;
-        Ok(())
+        });
+        match recorded {
+            Err(error) if outcome.is_err() => {
+                self.render.warning(&error.to_string());
+                Ok(())
+            }
+            recorded => Ok(recorded?),
+        }
     }
 
     /// Takes the lock on a disk's folder (C5).

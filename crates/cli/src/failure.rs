@@ -1,5 +1,7 @@
 //! The one table: error → message, hint, exit code (INTERFACE 1.2).
 
+use std::io::ErrorKind;
+
 use distbackup_core::model::{PathError, UnitError};
 use distbackup_engine::browse::BrowseError;
 use distbackup_engine::catalog::CatalogError;
@@ -156,7 +158,12 @@ fn operation(error: &OpError) -> Advice {
             Exit::FULL,
             "choose a larger destination, or restore a part: dsb restore PATTERN --to DEST",
         ),
-        OpError::Io { .. } => advice("io", Exit::FAILED, None),
+        OpError::Io { source, .. } => match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                advice("io", Exit::FAILED, "make room on the disk that holds it; nothing is lost")
+            }
+            _ => advice("io", Exit::FAILED, "see what is wrong with it, then run the same command again"),
+        },
         OpError::Stopped => advice("interrupted", Exit::INTERRUPTED, "run the same command again to go on"),
         OpError::NeedsConsent { .. } => {
             advice("consent", Exit::CONSENT, "dsb disk drop NAME  forgets what it holds first")
@@ -183,6 +190,8 @@ fn browse(error: &BrowseError) -> Advice {
 
 fn catalog(error: &CatalogError) -> Advice {
     const RECOVER: &str = "dsb recover PATH-OF-A-DISK  takes the catalog from a disk of the set";
+    const CATALOG_DISK: &str = "what was recorded before is safe; check the disk that holds the catalog, \
+                                then run the same command again";
     match error {
         CatalogError::Missing { .. } => advice(
             "no-catalog",
@@ -203,19 +212,37 @@ fn catalog(error: &CatalogError) -> Advice {
         CatalogError::Newer { .. } => {
             advice("catalog-newer", Exit::NO_CATALOG, "install a newer dsb; nothing was changed")
         }
-        CatalogError::Sql { .. } if error.is_full() => advice(
-            "catalog-full",
-            Exit::FAILED,
-            "make room on the disk that holds the catalog; nothing is lost",
-        ),
+        CatalogError::Sql { .. } if error.is_full() => catalog_full(),
         CatalogError::Sql { source, .. } => match source.sqlite_error_code() {
             Some(code) if format!("{code:?}") == "DatabaseCorrupt" => {
                 advice("catalog-damaged", Exit::NO_CATALOG, RECOVER)
             }
-            _ => advice("catalog", Exit::FAILED, None),
+            _ => advice("catalog", Exit::FAILED, CATALOG_DISK),
         },
-        CatalogError::Io { .. } => advice("catalog", Exit::FAILED, None),
+        CatalogError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => catalog_full(),
+        CatalogError::Io { .. } => advice("catalog", Exit::FAILED, CATALOG_DISK),
     }
+}
+
+fn disk_failed() -> Advice {
+    let hint = "what was recorded before is safe; check the disk and its cable, then run dsb verify";
+    advice("disk-failed", Exit::FAILED, hint)
+}
+
+fn disk_read_only() -> Advice {
+    advice("disk-read-only", Exit::NO_DISK, "mount it writable; verify and restore work as it is")
+}
+
+fn disk_full() -> Advice {
+    advice(
+        "disk-full",
+        Exit::FULL,
+        "what was copied before is safe; make room on the disk, then go on with dsb backup",
+    )
+}
+
+fn catalog_full() -> Advice {
+    advice("catalog-full", Exit::FAILED, "make room on the disk that holds the catalog; nothing is lost")
 }
 
 fn disk(error: &DiskError) -> Advice {
@@ -233,19 +260,19 @@ fn disk(error: &DiskError) -> Advice {
         DiskError::UnknownFeature { .. } => {
             advice("disk-newer", Exit::NO_DISK, "install a newer dsb; nothing was changed")
         }
-        DiskError::Full { .. } => advice("disk-full", Exit::FULL, "what was copied before is safe"),
+        DiskError::Full { .. } => disk_full(),
+        // Some filesystems find out only then.
+        DiskError::NotDurable { source, .. } => match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => disk_full(),
+            ErrorKind::ReadOnlyFilesystem => disk_read_only(),
+            _ => disk_failed(),
+        },
         DiskError::TooLarge { .. } => advice("file-too-large", Exit::PART, None),
-        DiskError::ReadOnly => {
-            advice("disk-read-only", Exit::NO_DISK, "mount it writable; verify and restore work as it is")
-        }
+        DiskError::ReadOnly => disk_read_only(),
         DiskError::Missing(_) => {
             advice("object-missing", Exit::DAMAGE, "dsb verify DISK  finds out what else is missing")
         }
-        DiskError::NotDurable { .. } | DiskError::Io { .. } => advice(
-            "disk-failed",
-            Exit::FAILED,
-            "what was recorded before is safe; check the disk and its cable, then run dsb verify",
-        ),
+        DiskError::Io { .. } => disk_failed(),
         DiskError::AlreadyADisk { .. } => {
             advice("already-a-disk", Exit::NO_DISK, "choose another folder; nothing was changed on this one")
         }

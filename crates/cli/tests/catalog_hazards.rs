@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use common::{World, chmod, object, objects_on};
+use common::{World, chmod, noise, object, objects_on};
 use distbackup_testkit::compare::Compare;
 use distbackup_testkit::dsb::{Dsb, Running, Signal};
 use distbackup_testkit::{skipped, tree};
@@ -76,6 +76,33 @@ fn c1_a_catalog_from_an_older_disk_loses_nothing_of_the_newer_one() {
     for content in tree_contents(&lost) {
         assert!(found.contains(&content), "lost: {}", String::from_utf8_lossy(&content));
     }
+}
+
+#[test]
+fn c1_n7_all_versions_of_a_file_that_only_the_newer_disk_knows_are_kept_after_a_recovery_from_an_older_one() {
+    let world = red_is_older_than_blue();
+    let versions: Vec<Vec<u8>> = (0..4).map(|version| noise(3000, 70 + version)).collect();
+    for version in &versions {
+        world.write("diary", version);
+        world.update_and_back_up("blue");
+    }
+    // A folder in the place of the file, at another time.
+    fs::remove_file(world.source().join("diary")).unwrap();
+    world.write("diary/first", "first page");
+    world.update_and_back_up("blue");
+    only_the_disks_are_left(&world);
+    world.dsb.run(["recover", world.place("red").to_str().unwrap()]).ok();
+    let objects = objects_on(&world.place("blue"));
+    world.dsb.run(["backup", "blue"]);
+    world.dsb.run(["backup", "blue"]);
+    assert_eq!(objects_on(&world.place("blue")), objects, "nothing is deleted");
+    let found = tree_contents(&restored_with_history(&world));
+    assert!(
+        versions.iter().all(|version| found.contains(version)),
+        "{} of 4 versions",
+        versions.iter().filter(|version| found.contains(version)).count()
+    );
+    assert!(found.contains(&b"first page".to_vec()));
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn d4_a_size_beyond_the_real_one_fills_the_disk_in_order_and_says_what_remains()
 }
 
 #[test]
-fn d4_a_disk_that_fills_up_in_mid_visit_stops_in_order_and_the_next_visit_goes_on() {
+fn n9_d4_a_disk_that_fills_up_in_mid_visit_stops_in_order_and_the_next_visit_goes_on() {
     let disk = or_skip!(Tmpfs::new(64 << 20));
     let world = World::new();
     tree::large(&world.source(), 80, 256 << 10, 4).unwrap();
@@ -138,7 +138,7 @@ fn d6_objects_of_the_wrong_size_are_noticed_and_no_longer_count() {
 }
 
 #[test]
-fn d7_verify_finds_every_flipped_bit_and_the_next_backup_heals_it() {
+fn n10_d7_verify_finds_every_flipped_bit_and_the_next_backup_heals_it() {
     let world = world_on(&["red", "blue"], 60);
     let red = world.place("red");
     let mut rng = Rng::from_environment(7);
@@ -177,7 +177,7 @@ fn d7_verify_finds_every_flipped_bit_and_the_next_backup_heals_it() {
 }
 
 #[test]
-fn d7_quarantine_keeps_what_was_bad_for_inspection_and_out_of_the_way() {
+fn n10_d7_quarantine_keeps_what_was_bad_for_inspection_and_out_of_the_way() {
     let world = world_on(&["red"], 9);
     let file = object_of(&world, &vpath(5), &world.place("red"));
     rot_at(&file, 17, 4);

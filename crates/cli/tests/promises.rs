@@ -136,6 +136,28 @@ fn a_dry_run_on_a_fresh_computer_leaves_it_fresh() {
 }
 
 #[test]
+fn a_disk_that_is_not_there_is_reported_before_the_sources_are_scanned() {
+    let world = World::new();
+    world.write("new", "new");
+    let run = world.dsb.run(["backup", "--update", "blue"]).code(12);
+    assert!(!run.stdout().contains("added"), "{run}");
+    let after = world.dsb.run(["log", "--json"]).ok();
+    assert!(!after.stdout().contains("1 added"), "{after}");
+}
+
+#[test]
+fn a_first_backup_names_both_folders_as_a_shell_completes_them() {
+    let world = World::empty();
+    for folder in ["usb", "photos"] {
+        fs::create_dir(world.dsb.home().join(folder)).unwrap();
+    }
+    fs::write(world.dsb.home().join("photos/cat.jpg"), "cat").unwrap();
+    world.dsb.run(["backup", "usb", "--source", "photos"]).ok().says("usb joins the set");
+    world.dsb.run(["where", "/photos/cat.jpg"]).ok().says("usb");
+    world.dsb.run(["backup", "usb", "--source", "photos"]).ok().silent_about("joins");
+}
+
+#[test]
 fn an_idle_second_visit_writes_nothing_to_the_disk_and_reads_no_file_of_the_source() {
     let world = World::new();
     tree::many_small(&world.source(), 50, 1).unwrap();
@@ -191,7 +213,7 @@ fn a_backup_that_updates_stores_each_content_once() {
 }
 
 #[test]
-fn new_files_that_do_not_fit_stay_pending_and_are_counted_as_unprotected() {
+fn n9_new_files_that_do_not_fit_stay_pending_and_are_counted_as_unprotected() {
     let world = World::new();
     for seed in 0..6 {
         world.write(&format!("film {seed}"), noise(500_000, seed));
@@ -348,7 +370,7 @@ fn what_cannot_be_undone_is_refused_without_a_terminal_and_without_yes() {
 }
 
 #[test]
-fn ctrl_c_ends_a_backup_in_order_and_the_next_visit_finishes() {
+fn n9_ctrl_c_ends_a_backup_in_order_and_the_next_visit_finishes() {
     for update_first in [true, false] {
         let world = World::new();
         tree::large(&world.source(), 40, 2 << 20, 1).unwrap();

@@ -59,7 +59,7 @@ fn red_is_short_of_room() -> World {
 }
 
 #[test]
-fn s9_nothing_is_evicted_for_a_file_that_changed_or_vanished_after_the_update() {
+fn n8_s9_nothing_is_evicted_for_a_file_that_changed_or_vanished_after_the_update() {
     for change in ["changed", "vanished"] {
         let world = red_is_short_of_room();
         let new = world.source().join("new");

@@ -8,8 +8,9 @@ mod common;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use common::{World, chmod, noise, object, objects_on};
@@ -78,6 +79,82 @@ fn s1_an_emptied_source_is_believed_once_the_user_says_so() {
     assert!(world.files().is_empty());
     world.dsb.run(["backup", "red"]).ok();
     assert_eq!(objects_on(&world.place("red")).len(), 3, "what left the tree stays kept as history");
+}
+
+/// A filesystem that is also seen at another place, until this value goes.
+struct Bound(PathBuf);
+
+impl Bound {
+    fn at(place: &Path, filesystem: &LoopDisk) -> Bound {
+        let done = Command::new("mount").arg("--bind").args([filesystem.path(), place.to_owned()]).status();
+        assert!(done.unwrap().success(), "mount --bind");
+        Bound(place.to_owned())
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg(&self.0).status();
+        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking(), "umount");
+    }
+}
+
+#[test]
+fn s2_a_filesystem_below_the_source_that_is_not_mounted_is_not_a_deleted_folder() {
+    let card = or_skip!(LoopDisk::new(Filesystem::Ext4, 16 << 20));
+    fs::write(card.path().join("photo"), "photo").unwrap();
+    let world = three_files_on_red();
+    let place = world.source().join("card");
+    fs::create_dir(&place).unwrap();
+    let mounted = Bound::at(&place, &card);
+    world.update_and_back_up("red");
+    let before = world.files();
+    assert!(before.contains(&"/data/card/photo".to_owned()), "{before:?}");
+
+    drop(mounted);
+    world.write("new", "new");
+    world.dsb.run(["update"]).code(3).warns("/data/card").warns("is its own mounted?");
+    let now = world.files();
+    assert!(before.iter().all(|path| now.contains(path)), "nothing below it is retired: {now:?}");
+    assert!(now.contains(&"/data/new".to_owned()), "and all else is updated");
+    world.dsb.run(["backup", "--update", "red"]).code(3);
+    assert_eq!(world.holders("/data/card/photo"), ["red"]);
+
+    let _mounted = Bound::at(&place, &card);
+    let update = object(&world.dsb.run(["--json", "update"]).ok(), "update");
+    assert_eq!((update["hashed_files"].as_u64(), update["removed"].as_u64()), (Some(0), Some(0)));
+}
+
+#[test]
+fn s4_a_file_that_rots_in_the_source_is_named_and_never_takes_the_place_of_the_good_copy() {
+    const WHOLE: &[u8] = b"the picture of the day on which nobody knew it would matter";
+    let mut card = or_skip!(LoopDisk::new(Filesystem::Ext4, 16 << 20));
+    fs::write(card.path().join("picture"), WHOLE).unwrap();
+    fs::write(card.path().join("another"), "another").unwrap();
+    let world = World::empty();
+    world.map("/data", &card.path());
+    for disk in ["red", "blue"] {
+        world.add_disk(disk, None);
+    }
+    world.update_and_back_up("red");
+
+    // The medium turns a bit over: size, times and inode stay as they were.
+    card.unmount();
+    let image = fs::read(card.image()).unwrap();
+    let at = image.windows(WHOLE.len()).position(|window| window == WHOLE).unwrap();
+    let file = fs::File::options().write(true).open(card.image()).unwrap();
+    file.write_all_at(&[WHOLE[4] ^ 4], at as u64 + 4).unwrap();
+    drop(file);
+    card.mount();
+    assert_ne!(fs::read(card.path().join("picture")).unwrap(), WHOLE, "the test needs a file that is rotten");
+
+    world.dsb.run(["update"]).ok();
+    let run = world.dsb.run(["backup", "blue"]).code(3);
+    run.warns("/data/picture").warns("the source may be damaged");
+    assert_eq!(world.holders("/data/picture"), ["red"], "the rotten content is stored nowhere");
+    assert_eq!(world.holders("/data/another"), ["blue", "red"]);
+    let to = world.restored(&[]);
+    assert_eq!(fs::read(to.path().join("data/picture")).unwrap(), WHOLE);
 }
 
 #[test]

@@ -10,3 +10,4 @@ pub mod model;
 pub mod plan;
 pub mod planner;
 pub mod restore_planner;
+pub mod rules;

@@ -28,7 +28,7 @@ fn mount(dir: &Path, options: &str, what: &Path, at: &str) -> Option<Mounted> {
     std::fs::create_dir_all(&point).unwrap();
     let arguments = ["-o".as_ref(), options.as_ref(), what.as_os_str(), point.as_os_str()];
     // A loop device that was just given back may still be busy.
-    for _ in 0..5 {
+    for _ in 0..40 {
         if run("mount", &arguments) {
             return Some(Mounted(point));
         }

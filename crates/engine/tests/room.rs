@@ -2,117 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails here says so")]
 
+mod shelf;
+
 use std::fs;
-use std::path::PathBuf;
 
-use distbackup_core::model::{BLOCK, Bytes, DAY_NS, DiskNo, DiskUuid, VirtualPath, billed};
-use distbackup_engine::catalog::{Catalog, CatalogError, DiskRow, NewDisk};
-use distbackup_engine::clock::Clock;
-use distbackup_engine::disk::simulated::SimulatedDisk;
-use distbackup_engine::disk::{Disk, Identity, Listed};
-use distbackup_engine::ops::backup::{self, BackupOptions, VisitOutcome};
-use distbackup_engine::ops::sources;
-use distbackup_engine::ops::update::{self, UpdateOptions};
-use distbackup_engine::progress::Silent;
-
-/// Noon of the test.
-struct Noon;
-
-impl Clock for Noon {
-    fn now_ns(&self) -> i64 {
-        2 * DAY_NS
-    }
-}
-
-/// Files of one block each, and disks with room for so many of them.
-struct Shelf {
-    folder: tempfile::TempDir,
-    catalog: Catalog,
-    disks: Vec<(DiskNo, SimulatedDisk)>,
-}
-
-impl Shelf {
-    fn new(rooms: &[u64]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut catalog = Catalog::create(&folder.path().join("distbackup.sqlite"), DAY_NS).unwrap();
-        fs::create_dir(folder.path().join("files")).unwrap();
-        let root = VirtualPath::parse(b"/files").unwrap();
-        sources::map(&mut catalog, &root, &folder.path().join("files")).unwrap();
-        let mut disks = Vec::new();
-        for (number, room) in rooms.iter().enumerate() {
-            disks.push(add_disk(&mut catalog, number, Bytes(room * billed(Bytes(BLOCK), BLOCK).0)));
-        }
-        Shelf { folder, catalog, disks }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join("files").join(name)
-    }
-
-    /// A file of one block with a content of its own.
-    fn write(&self, name: &str) {
-        let content = name.bytes().cycle().take(BLOCK as usize);
-        fs::write(self.file(name), content.collect::<Vec<_>>()).unwrap();
-    }
-
-    fn update(&mut self, scan_only: bool) {
-        let options = UpdateOptions { accept: true, scan_only };
-        assert!(update::update(&mut self.catalog, &Noon, None, &options, &Silent).unwrap().complete());
-    }
-
-    fn visit(&mut self, disk: usize, options: &BackupOptions) -> VisitOutcome {
-        let (number, simulated) = &self.disks[disk];
-        let row = self.catalog.read().disk(*number).unwrap().unwrap();
-        backup::visit(&mut self.catalog, simulated, row, 2 * DAY_NS, None, options, &Silent).unwrap()
-    }
-
-    /// Billed bytes of the objects that lie on a disk.
-    fn used(&self, disk: usize) -> Bytes {
-        let listed = (0..4096).flat_map(|prefix| self.disks[disk].1.list_folder(prefix).unwrap());
-        let sizes = listed.map(|found| match found {
-            Listed::Object { size, .. } => billed(size, BLOCK),
-            foreign => panic!("{foreign:?}"),
-        });
-        sizes.sum()
-    }
-
-    /// Objects that lie on a disk and objects that the catalog claims there.
-    fn held(&self, disk: usize) -> (usize, u64) {
-        let (number, simulated) = &self.disks[disk];
-        let claimed = self.catalog.read().held_total(*number).unwrap().0;
-        (simulated.objects().len(), claimed)
-    }
-}
-
-fn add_disk(catalog: &mut Catalog, number: usize, capacity: Bytes) -> (DiskNo, SimulatedDisk) {
-    let uuid = DiskUuid(format!("00000000-0000-4000-8000-{number:012}"));
-    let name = format!("disk{number}");
-    let new = NewDisk {
-        uuid: &uuid,
-        name: &name,
-        size_rule: "auto",
-        location: None,
-        added_ns: DAY_NS,
-        unproven: false,
-    };
-    let disk = catalog.write::<_, CatalogError>("test", |writer| writer.record_disk(&new)).unwrap();
-    let row = catalog.read().disk(disk).unwrap().unwrap();
-    let row = DiskRow { capacity, total: capacity, free: capacity, ..row };
-    catalog.write::<_, CatalogError>("test", |writer| writer.record_disk_seen(&row, DAY_NS)).unwrap();
-    let identity = Identity {
-        uuid,
-        name,
-        set: Some(catalog.read().set_uuid().unwrap()),
-        format: 1,
-        features_required: Vec::new(),
-        stamp: None,
-        other: serde_json::Map::new(),
-    };
-    (disk, SimulatedDisk::new(&identity))
-}
+use distbackup_core::model::{BLOCK, Bytes};
+use distbackup_engine::ops::backup::BackupOptions;
+use shelf::Shelf;
 
 #[test]
-fn s9_nothing_goes_for_a_file_that_was_edited_after_the_update() {
+fn n8_s9_nothing_goes_for_a_file_that_was_edited_after_the_update() {
     let mut shelf = Shelf::new(&[4, 4]);
     ["1", "2", "3", "4"].iter().for_each(|name| shelf.write(name));
     shelf.update(false);

@@ -109,6 +109,11 @@ impl Dsb {
         Running::start(self.command(arguments), self.patience)
     }
 
+    /// Starts what [`command`](Self::command) has prepared and the test has changed.
+    pub fn start_prepared(&self, command: Command) -> Running {
+        Running::start(command, self.patience)
+    }
+
     /// The prepared command, for what this module does not foresee.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.program);

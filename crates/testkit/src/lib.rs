@@ -9,6 +9,8 @@
 //! - [`compare`] says in what two trees differ, down to holes, ACLs and hard links.
 //! - [`mounts`] lends disks that can be full, read-only, pulled out or lose their power.
 //! - [`dsb`] runs the program in a home of its own, waits for it or kills it.
+//! - [`fuzz`] takes any bytes for everything that a disk or a user can hand in.
+//! - [`faults`] lets a single system call of the program fail, or kills it there.
 //! - [`rng`] gives numbers from a printed seed.
 
 // A test that cannot build its world has nothing to handle: it stops and says where.
@@ -18,7 +20,9 @@ use std::io::Write as _;
 
 pub mod compare;
 pub mod dsb;
+pub mod faults;
 pub mod folder;
+pub mod fuzz;
 pub mod generate;
 pub mod mounts;
 pub mod rng;

@@ -163,20 +163,52 @@ impl LoopDisk {
     /// The power goes and comes back: what was not made durable is lost, as far as the filesystem
     /// had not yet written it by itself. Whoever has files open gets errors, and must close them first.
     ///
-    /// Returns false, with a loud line, where the filesystem cannot be shut down or `xfs_io` is missing.
+    /// Returns false, with a loud line, where the filesystem cannot be shut down.
     pub fn power_cut(&mut self) -> bool {
-        // The filesystem's own shutdown call, which all of ext4, xfs and newer btrfs understand: no
-        // flush, no journal commit, everything in memory is forgotten.
-        let path = self.path();
-        let cut = Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&path).output();
-        let works = cut.as_ref().is_ok_and(|out| out.status.success() && out.stderr.is_empty());
-        if !works {
-            skipped(&format!("no power cut of {}: {cut:?}", self.filesystem.name()));
-            return false;
+        let cut = self.shut_down();
+        if cut {
+            self.unmount();
+            self.mount();
         }
-        self.unmount();
-        self.mount();
-        true
+        cut
+    }
+
+    /// The power goes: from now on every call on the disk fails, until it is unmounted and mounted again.
+    ///
+    /// Returns false, with a loud line, where the filesystem cannot be shut down.
+    pub fn shut_down(&self) -> bool {
+        /// The shutdown call of ext4, xfs and newer btrfs: `_IOR('X', 125, u32)`.
+        const SHUTDOWN: libc::c_ulong = 0x8004_587d;
+        /// No flush and no commit of the journal: everything in memory is forgotten.
+        const NO_LOG_FLUSH: u32 = 2;
+        let folder = File::open(self.path()).unwrap();
+        let how = NO_LOG_FLUSH;
+        // SAFETY: the descriptor is open, and the call reads one u32, which outlives it.
+        let done = unsafe {
+            libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&folder), SHUTDOWN as _, std::ptr::from_ref(&how))
+        };
+        if done != 0 {
+            let error = std::io::Error::last_os_error();
+            skipped(&format!("no power cut of {}: {error}", self.filesystem.name()));
+        }
+        done == 0
+    }
+
+    /// Has an ext4 do what it does after an error of the device: it turns read-only, whatever is open.
+    ///
+    /// Returns false, with a loud line, where the kernel does not do that on demand.
+    pub fn abort(&self) -> bool {
+        let done = Command::new("mount").args(["-o", "remount,abort"]).arg(self.path()).output().unwrap();
+        let aborted = done.status.success() && File::create(self.path().join("probe")).is_err();
+        if !aborted {
+            skipped(&format!("cannot turn read-only here: {}", String::from_utf8_lossy(&done.stderr)));
+        }
+        aborted
+    }
+
+    /// Makes everything on the disk durable.
+    pub fn sync(&self) {
+        rustix::fs::syncfs(File::open(self.path()).unwrap()).unwrap();
     }
 
     /// Grows the mounted disk to `bytes`; nobody may have a file open on it.

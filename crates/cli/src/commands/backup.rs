@@ -6,6 +6,7 @@ use distbackup_core::model::{Bytes, RunNo, SizeRule, parse_size};
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::backup::{self, BackupOptions, VisitOutcome};
+use distbackup_engine::ops::update::UpdateOptions;
 use distbackup_engine::ops::{OpError, disks, shelf, sources};
 use distbackup_engine::platform::{self, Access};
 use distbackup_engine::report::visit_record;
@@ -49,14 +50,24 @@ fn work(
             ));
         }
     }
+    let mut disks = args.disks.clone();
     if !args.source.is_empty() {
-        for disk in args.disks.iter().filter(|disk| disk.contains('/')) {
+        for disk in &mut disks {
+            name_a_folder(catalog, disk);
+        }
+        for disk in disks.iter().filter(|disk| disk.contains('/')) {
             add_if_new(context, catalog, Path::new(disk))?;
         }
     }
+    if disks.len() <= 1 {
+        // A disk that is not there is better known before a long scan than after it.
+        drop(shelf::open(catalog, disks.first().map(String::as_str))?);
+    }
     let updating = args.update || !args.source.is_empty();
     if updating {
-        exit = exit.or_graver(update::work(context, catalog, run, args.accept, true)?.0);
+        // New files are hashed by the copy.
+        let options = UpdateOptions { scan_only: true, ..update::options(args.accept, args.ignore_lock) };
+        exit = exit.or_graver(update::work(context, catalog, run, &options)?.0);
         if exit == Exit::INTERRUPTED {
             return Ok(exit);
         }
@@ -70,17 +81,14 @@ fn work(
         dry_run: context.global.dry_run,
         streams: 2,
     };
-    let wanted: Vec<Option<&str>> = if args.disks.is_empty() {
-        vec![None]
-    } else {
-        args.disks.iter().map(|disk| Some(disk.as_str())).collect()
-    };
+    let wanted: Vec<Option<&str>> =
+        if disks.is_empty() { vec![None] } else { disks.iter().map(|disk| Some(disk.as_str())).collect() };
     for disk in wanted {
         let visited = visit(context, catalog, run, disk, &options, visits);
         exit = exit.or_graver(match visited {
             Ok(exit) => exit,
             // Several disks: one that fails does not keep the others from being visited.
-            Err(failure) if args.disks.len() > 1 => context.render.failure(&failure),
+            Err(failure) if disks.len() > 1 => context.render.failure(&failure),
             Err(failure) => return Err(failure),
         });
         if exit == Exit::INTERRUPTED {
@@ -91,6 +99,16 @@ fn work(
         status::closing(context, catalog)?;
     }
     Ok(exit)
+}
+
+/// With `--source`, a word that names no disk but a folder means the folder: `dsb backup usb --source photos`.
+fn name_a_folder(catalog: &Catalog, disk: &mut String) {
+    let unknown = !disk.contains('/')
+        && matches!(shelf::named(&catalog.read(), disk), Err(OpError::NoSuchDisk { .. }))
+        && Path::new(disk.as_str()).is_dir();
+    if unknown {
+        disk.insert_str(0, "./");
+    }
 }
 
 /// `backup PATH --source FOLDER`: a folder that is no disk yet joins under its own name.

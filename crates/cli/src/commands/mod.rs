@@ -2,8 +2,10 @@
 
 mod backup;
 mod config;
+mod diff;
 mod disk;
 mod find;
+mod forget;
 mod log;
 mod next;
 mod part;
@@ -13,6 +15,7 @@ mod restore;
 mod source;
 mod status;
 mod update;
+mod usage;
 mod verify;
 mod whatif;
 
@@ -25,7 +28,7 @@ use distbackup_engine::ops::OpError;
 use distbackup_engine::platform::bytes_of_path;
 
 use crate::Outcome;
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, LogCommand};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -35,7 +38,9 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         None => status::or_quick_start(context),
         Some(Command::Source { command }) => source::run(context, command.as_ref()),
         Some(Command::Disk { command }) => disk::run(context, command.as_ref()),
-        Some(Command::Update { accept }) => update::run(context, *accept),
+        Some(Command::Update { accept, ignore_lock }) => {
+            update::run(context, &update::options(*accept, *ignore_lock))
+        }
         Some(Command::Backup(args)) => backup::run(context, args),
         Some(Command::Restore(args)) => restore::run(context, args),
         Some(Command::Recover { disk }) => recover::run(context, disk),
@@ -47,9 +52,14 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Ls { patterns, disk, at }) => {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
         }
+        Some(Command::Diff { from, to, patterns }) => diff::run(context, from, to.as_deref(), patterns),
+        Some(Command::Forget(args)) => forget::run(context, args),
         Some(Command::Where { path, at }) => find::whereis(context, path, at.as_deref()),
+        Some(Command::Tree { copies, depth }) => usage::tree(context, copies, *depth),
+        Some(Command::Ncdu { copies, output }) => usage::ncdu(context, copies, output.as_deref()),
         Some(Command::Config { command }) => config::run(context, command),
-        Some(Command::Log { number }) => log::runs(context, *number),
+        Some(Command::Log { command: Some(LogCommand::Show { run }), .. }) => log::show(context, *run),
+        Some(Command::Log { command: None, number }) => log::runs(context, *number),
         Some(Command::Snapshots) => log::snapshots(context),
     }
 }
@@ -69,7 +79,11 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Next) => "next",
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
+        Some(Command::Diff { .. }) => "diff",
+        Some(Command::Forget(_)) => "forget",
         Some(Command::Where { .. }) => "where",
+        Some(Command::Tree { .. }) => "tree",
+        Some(Command::Ncdu { .. }) => "ncdu",
         Some(Command::Config { .. }) => "config",
         Some(Command::Log { .. }) => "log",
         Some(Command::Snapshots) => "snapshots",
@@ -88,7 +102,7 @@ fn raw(arguments: &[std::ffi::OsString]) -> Vec<Vec<u8>> {
 
 /// A moment of the tree: a snapshot's number, or a date or time.
 fn moment(catalog: &Catalog, at: Option<&str>) -> Result<At, Failure> {
-    let Some(text) = at else { return Ok(At::Now) };
+    let Some(text) = at.filter(|text| *text != "latest") else { return Ok(At::Now) };
     let reader = catalog.read();
     let bad = |why: &str| OpError::BadRequest { what: text.to_owned(), why: why.to_owned() };
     if let Ok(number) = text.trim_start_matches('#').parse::<i64>()
@@ -100,7 +114,7 @@ fn moment(catalog: &Catalog, at: Option<&str>) -> Result<At, Failure> {
         };
     }
     let time_ns = parse_time(text)
-        .ok_or_else(|| bad("neither a snapshot nor a date (2026-11-23, 2026-11-23T14:05)"))?;
+        .ok_or_else(|| bad("neither a snapshot nor a date (2026-11-23, 2026-11-23T14:05) nor `latest`"))?;
     match reader.snapshot_at(time_ns)? {
         Some(row) => Ok(At::Snapshot(row.snapshot)),
         None => Err(bad("no snapshot is that old").into()),
@@ -122,4 +136,41 @@ fn parse_time(text: &str) -> Option<i64> {
         text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(zone).ok()?
     };
     i64::try_from(zoned.timestamp().as_nanosecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dates are typed by people: understood, or refused, and never anything else.
+    #[test]
+    fn no_date_makes_the_program_fall() {
+        let whole = [
+            "2026-11-23",
+            "2026-11-23 14:05",
+            "2026-11-23T14:05:59.999999999",
+            "2026-11-23T14:05:00+14:00",
+            "-009999-01-02",
+            "9999-12-31",
+        ];
+        assert!(whole[..4].iter().all(|date| parse_time(date).is_some()));
+        let pieces =
+            ["9", "-", "+", ":", "T", "Z", " ", ".", "[Europe/Rome]", "00", "\u{e9}", "99999", "24:00", "60"];
+        // A generator of numbers as simple as they come; the inputs are the same every time.
+        let mut state = 20_261_123u64;
+        let mut next = |bound: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % bound
+        };
+        for _ in 0..50_000 {
+            let mut date: Vec<char> = whole[next(whole.len())].chars().collect();
+            for _ in 0..=next(3) {
+                let from = next(date.len() + 1);
+                let to = (from + next(3)).min(date.len());
+                let piece = pieces[next(pieces.len())];
+                date.splice(from..to, piece.chars());
+            }
+            parse_time(&date.into_iter().collect::<String>());
+        }
+    }
 }

@@ -180,7 +180,7 @@ fn report(
             "restored": outcome.restored.objects, "bytes": outcome.restored.bytes.0, "present": outcome.present.objects,
             "others": outcome.others, "bad": outcome.bad.count, "rescued": outcome.rescued.count, "conflicts": outcome.conflicts.count,
             "problems": outcome.problems.count, "lost": outcome.lost.count,
-            "never_captured": outcome.never_captured.count,
+            "never_captured": outcome.never_captured.count, "unconfirmed": outcome.unconfirmed.count,
             "missing": outcome.missing.iter().map(|(disks, tally)| json!({
                 "disks": held_by(disks), "files": tally.objects, "bytes": tally.bytes.0 })).collect::<Vec<_>>(),
             "unset": outcome.unset.iter().map(|(what, count, why)| json!({
@@ -208,6 +208,7 @@ fn report(
     render.problems("could not be restored", &outcome.problems);
     render.problems("on no disk any more", &outcome.lost);
     render.problems("never captured by any backup", &outcome.never_captured);
+    render.problems("brought back as last read, which may not be the last version", &outcome.unconfirmed);
     for (what, number, why) in &outcome.unset {
         render.warning(&format!("{what} could not be set on {}: {why}", count(*number, "entry", "entries")));
     }
@@ -234,6 +235,7 @@ fn report(
         || !outcome.problems.is_empty()
         || !outcome.unset.is_empty()
         || !outcome.never_captured.is_empty()
+        || !outcome.unconfirmed.is_empty()
         || (last && !outcome.missing.is_empty());
     if in_part {
         exit = exit.or_graver(Exit::PART);

@@ -3,7 +3,7 @@
 use distbackup_core::model::Bytes;
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
-use distbackup_engine::ops::shelf;
+use distbackup_engine::ops::{guard, shelf};
 use distbackup_engine::report::{self, Status};
 use serde_json::json;
 
@@ -33,10 +33,19 @@ pub fn or_quick_start(context: &Context<'_>) -> Outcome {
 pub fn run(context: &Context<'_>) -> Outcome {
     let opened = context.open_to_read()?;
     let status = report::status(&opened.catalog.read())?;
+    let held = guard::held(&opened.catalog.read())?;
     if context.render.is_json() {
-        as_json(context, &status);
+        as_json(context, &status, held.as_ref());
     } else {
         as_text(context, &opened.catalog, &status)?;
+        if let Some(held) = &held {
+            context.render.line(&format!(
+                "HELD: {} of {} files were deleted or changed since snapshot {}; they stay kept until: dsb update --accept",
+                grouped(held.what.gone.objects),
+                grouped(held.what.of.objects),
+                held.accepted.0
+            ));
+        }
     }
     Ok(Exit::DONE)
 }
@@ -66,7 +75,7 @@ pub fn closing(context: &Context<'_>, catalog: &Catalog) -> Result<(), Failure> 
     Ok(())
 }
 
-fn as_json(context: &Context<'_>, status: &Status) {
+fn as_json(context: &Context<'_>, status: &Status, held: Option<&guard::Held>) {
     let level = |level: &report::Level| json!({ "files": level.files, "bytes": level.bytes.0 });
     context.render.object(
         "status",
@@ -74,6 +83,7 @@ fn as_json(context: &Context<'_>, status: &Status) {
             "levels": status.levels.iter().map(level).collect::<Vec<_>>(),
             "pending": level(&status.pending), "empty_files": status.empty_files, "too_large": level(&status.too_large),
             "below_target": { "objects": status.below_target.objects, "bytes": status.below_target.bytes.0 },
+            "held": held.map(super::update::held_json),
             "snapshot": status.snapshot.as_ref().map(|row| json!({ "id": row.snapshot.0, "created_ns": row.created_ns })),
             "disks": status.disks.iter().map(|disk| json!({
                 "name": disk.row.name, "uuid": disk.row.uuid.0, "location": disk.row.location,

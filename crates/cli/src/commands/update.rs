@@ -10,26 +10,30 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::render::words::{count, grouped};
 
+/// What the command line asked for.
+pub fn options(accept: bool, ignore_locks: bool) -> UpdateOptions {
+    UpdateOptions { accept, ignore_locks, scan_only: false }
+}
+
 /// Scans and hashes.
-pub fn run(context: &Context<'_>, accept: bool) -> Outcome {
+pub fn run(context: &Context<'_>, options: &UpdateOptions) -> Outcome {
     let mut opened = context.open_to_write()?;
     let run = context.begin_run(&mut opened.catalog)?;
-    let outcome =
-        work(context, &mut opened.catalog, run, accept, context.global.dry_run).map(|(exit, _)| exit);
+    // A dry run reads no file.
+    let options = UpdateOptions { scan_only: context.global.dry_run, ..options.clone() };
+    let outcome = work(context, &mut opened.catalog, run, &options).map(|(exit, _)| exit);
     context.end_run(&mut opened.catalog, run, &outcome, &json!({}))?;
     outcome
 }
 
-/// Updates and says what came of it. With `scan_only`, new files stay pending for the backup that follows.
+/// Updates and says what came of it.
 pub fn work(
     context: &Context<'_>,
     catalog: &mut Catalog,
     run: Option<distbackup_core::model::RunNo>,
-    accept: bool,
-    scan_only: bool,
+    options: &UpdateOptions,
 ) -> Result<(Exit, UpdateOutcome), Failure> {
-    let options = UpdateOptions { accept, scan_only };
-    let outcome = update::update(catalog, &context.clock(), run, &options, context.render)?;
+    let outcome = update::update(catalog, &context.clock(), run, options, context.render)?;
     report(context, &outcome);
     let exit = if outcome.interrupted {
         Exit::INTERRUPTED
@@ -52,6 +56,7 @@ fn report(context: &Context<'_>, outcome: &UpdateOutcome) {
             "snapshot": outcome.snapshot.map(|snapshot| snapshot.0),
             "files": files.objects, "bytes": files.bytes.0, "others": others,
             "added": added, "changed": changed, "removed": removed, "moved": moved, "sockets": outcome.sockets,
+            "locked": outcome.locked,
             "hashed_files": hashed.objects, "hashed_bytes": hashed.bytes.0,
             "pending_files": pending.objects, "pending_bytes": pending.bytes.0,
             "problems": outcome.problems.count, "kept": outcome.kept.len(), "expired": outcome.expired,
@@ -81,6 +86,10 @@ fn report(context: &Context<'_>, outcome: &UpdateOutcome) {
     if outcome.sockets > 0 {
         let sockets = count(outcome.sockets, "socket was", "sockets were");
         render.note(&format!("{sockets} left out: a socket means nothing without its program."));
+    }
+    if outcome.locked > 0 {
+        let places = count(outcome.locked, "locked place was", "locked places were");
+        render.note(&format!("{places} not looked at (dsb source lock lists them; --ignore-lock looks)."));
     }
     for kept in &outcome.kept {
         let path = distbackup_core::model::escape_bytes(&kept.path);

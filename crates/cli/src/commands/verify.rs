@@ -266,7 +266,7 @@ fn say_end(
         ));
     } else if objects_bad {
         render.say("Nothing was deleted; bad objects no longer count as copies.");
-        render.say(&format!("Repair now: dsb heal {disk}"));
+        render.say(&format!("The next backup copies them again: dsb backup {disk}"));
     } else {
         render.say(&format!("Replace what is damaged: dsb backup {disk}"));
     }

@@ -2,6 +2,9 @@
 //!
 //! Standard output carries the answer, standard error progress and messages (INTERFACE). In JSON every line
 //! of standard output is one object; the last one is always a `summary`, success or not.
+//!
+//! Whatever is said may contain the name of a file or of a disk, or what a stranger's catalog says (N12). So here, where
+//! everything passes, what would steer a terminal is escaped; only our own colours are added after that.
 
 mod log;
 mod progress;
@@ -11,7 +14,7 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use anstyle::{AnsiColor, Style};
-use distbackup_core::model::{Bytes, escape_bytes};
+use distbackup_core::model::{Bytes, escape_bytes, harmless, is_steering};
 use distbackup_engine::ops::Problems;
 use distbackup_engine::progress::{Event, Observer};
 use serde_json::{Value, json};
@@ -94,7 +97,7 @@ impl Render {
 
     fn log(&self, level: &str, text: &str) {
         if let Some(log) = self.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut() {
-            log.line(level, text);
+            log.line(level, &harmless(text));
         }
     }
 
@@ -115,6 +118,7 @@ impl Render {
     }
 
     fn out(&self, text: &str) {
+        let text = harmless(text);
         let write = || writeln!(anstream::stdout().lock(), "{text}");
         // A reader that has gone away has seen enough; there is nowhere else to say it.
         match &self.progress {
@@ -124,7 +128,15 @@ impl Render {
     }
 
     fn err(&self, text: &str) {
-        let write = || writeln!(anstream::stderr().lock(), "{text}");
+        self.err_after("", text);
+    }
+
+    /// A message behind a word in colour.
+    fn err_after(&self, word: &str, text: &str) {
+        // Some messages draw where a rule is wrong. Whatever breaks a line, no later one looks like one of ours.
+        let lines: Vec<_> = text.split('\n').map(harmless).collect();
+        let text = lines.join("\n    ");
+        let write = || writeln!(anstream::stderr().lock(), "{word}{text}");
         match &self.progress {
             Some(progress) => progress.suspended(|| drop(write())),
             None => drop(write()),
@@ -138,7 +150,7 @@ impl Render {
                 map.insert("v".into(), json!(1));
                 map.insert("type".into(), json!(kind));
             }
-            let _ = writeln!(std::io::stdout().lock(), "{value}");
+            let _ = writeln!(std::io::stdout().lock(), "{}", plain_json(&value));
         }
     }
 
@@ -159,7 +171,7 @@ impl Render {
             self.object("warning", json!({ "message": text }));
         } else {
             let style = Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold();
-            self.err(&format!("{style}warning:{style:#} {text}"));
+            self.err_after(&format!("{style}warning:{style:#} "), text);
         }
     }
 
@@ -195,10 +207,10 @@ impl Render {
             self.object("error", value);
         } else {
             let style = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
-            self.err(&format!("{style}error:{style:#} {failure}"));
+            self.err_after(&format!("{style}error:{style:#} "), &failure.to_string());
             if let Some(hint) = &advice.hint {
                 let style = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
-                self.err(&format!("{style}hint:{style:#} {hint}"));
+                self.err_after(&format!("{style}hint:{style:#} "), hint);
             }
         }
         advice.exit
@@ -208,6 +220,24 @@ impl Render {
     pub fn summary(&self, command: &str, exit: Exit) {
         self.object("summary", json!({ "command": command, "exit": exit.0 }));
     }
+}
+
+/// JSON in which texts hold no character that would steer a terminal: JSON itself escapes only some of them.
+fn plain_json(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(is_steering) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_steering(c) {
+            // They stand in texts only, and none needs more than one unit of UTF-16.
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 impl Observer for Render {
@@ -236,5 +266,19 @@ impl Observer for Render {
 
     fn stop_requested(&self) -> bool {
         (self.stop)()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n12_json_holds_no_control_characters_and_means_the_same() {
+        let value = json!({ "name": "a\u{9b}2J\u{1b}\u{202e}\u{7f}Fj\u{f6}r\n" });
+        let text = plain_json(&value);
+        assert!(!text.contains(is_steering), "{text}");
+        assert!(text.contains('ö'));
+        assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(value));
     }
 }

@@ -1,5 +1,7 @@
 //! A computer with a source and two disks, which can be put back to an earlier state; and what must hold of it always.
 
+#![allow(dead_code, reason = "each test program uses its part of this module")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,10 +169,7 @@ impl Set {
 
     /// The distinct contents of the source's files, with their sizes.
     fn contents(&self) -> BTreeMap<String, u64> {
-        let files = tree::paths(&self.world.source()).unwrap().into_iter();
-        let files = files.filter(|path| path.is_file() && !path.is_symlink());
-        let sized = files.map(|path| (sha256(&path), path.metadata().unwrap().len()));
-        sized.filter(|(_, size)| *size > 0).collect()
+        sized_contents(&self.world.source())
     }
 
     fn save(&self, state: State) {
@@ -192,14 +191,8 @@ impl Set {
         }
     }
 
-    /// The catalog as the last process left it, opened by another program, which changes nothing about it.
     fn catalog(&self) -> (TempDir, rusqlite::Connection) {
-        let folder = TempDir::new().unwrap();
-        for name in ["distbackup.sqlite", "distbackup.sqlite-wal"] {
-            copy_if_there(&self.world.dsb.catalog().join(name), &folder.path().join(name));
-        }
-        let connection = rusqlite::Connection::open(folder.path().join("distbackup.sqlite")).unwrap();
-        (folder, connection)
+        open_catalog(self.world.dsb.catalog())
     }
 
     /// What must hold whatever happened.
@@ -268,8 +261,37 @@ impl Set {
     }
 }
 
+/// The distinct contents of the files below a folder, with their sizes.
+fn sized_contents(folder: &Path) -> BTreeMap<String, u64> {
+    let files = tree::paths(folder).unwrap().into_iter();
+    let files = files.filter(|path| path.is_file() && !path.is_symlink());
+    let sized = files.map(|path| (sha256(&path), path.metadata().unwrap().len()));
+    sized.filter(|(_, size)| *size > 0).collect()
+}
+
+/// The distinct contents of the files below a folder.
+pub fn contents_of(folder: &Path) -> BTreeSet<String> {
+    sized_contents(folder).into_keys().collect()
+}
+
+/// The objects on a disk whose content is what their name says.
+pub fn whole_objects(disk: &Path) -> BTreeSet<String> {
+    let objects = objects_on(disk).into_iter();
+    objects.filter(|path| name_of(path) == sha256(path)).map(|path| name_of(&path)).collect()
+}
+
+/// The catalog of a folder as the last process left it, opened by another program, which changes nothing about it.
+pub fn open_catalog(catalog: &Path) -> (TempDir, rusqlite::Connection) {
+    let folder = TempDir::new().unwrap();
+    for name in ["distbackup.sqlite", "distbackup.sqlite-wal"] {
+        copy_if_there(&catalog.join(name), &folder.path().join(name));
+    }
+    let connection = rusqlite::Connection::open(folder.path().join("distbackup.sqlite")).unwrap();
+    (folder, connection)
+}
+
 /// The objects that the catalog claims on a disk.
-fn claims(catalog: &rusqlite::Connection, disk: &str) -> BTreeSet<String> {
+pub fn claims(catalog: &rusqlite::Connection, disk: &str) -> BTreeSet<String> {
     let sql = "SELECT lower(hex(sha256)) FROM copy JOIN object ON object.id = copy.object \
                JOIN disk ON disk.id = copy.disk WHERE disk.name = ?";
     let mut statement = catalog.prepare(sql).unwrap();

@@ -17,7 +17,7 @@ pub use ids::{
     DirNo, DiskNo, DiskUuid, FilesystemNo, LinkNo, ObjectNo, ProofNo, RunNo, SetUuid, SnapshotNo, SourceNo,
 };
 pub use object::{ObjectId, ObjectIdError};
-pub use path::{PathError, VirtualPath, escape_bytes};
+pub use path::{PathError, VirtualPath, escape_bytes, harmless, is_steering};
 pub use portion::{parse_share_ppm, parse_time_box};
 pub use units::{
     BLOCK, Bytes, COPIES_WANTED, DAY_NS, SizeRule, UnitError, billed, parse_duration_days, parse_size,

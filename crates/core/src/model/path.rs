@@ -48,11 +48,18 @@ impl VirtualPath {
         path
     }
 
-    fn push(&mut self, name: &[u8]) {
+    /// Enters `name`, which must be one valid component.
+    pub fn push(&mut self, name: &[u8]) {
         if self.0.len() > 1 {
             self.0.push(b'/');
         }
         self.0.extend_from_slice(name);
+    }
+
+    /// Goes back to the folder that holds this path; the root stays where it is.
+    pub fn pop(&mut self) {
+        let at = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        self.0.truncate(at.max(1));
     }
 
     /// All components from the root down.
@@ -96,19 +103,8 @@ pub fn escape_bytes(bytes: &[u8]) -> String {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\n' => out.push_str("\\n"),
-                '\t' => out.push_str("\\t"),
-                '\r' => out.push_str("\\r"),
                 '\\' => out.push_str("\\\\"),
-                // Besides controls: marks that reorder or hide text on a terminal.
-                c if c.is_control()
-                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}') =>
-                {
-                    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                        let _ = write!(out, "\\x{byte:02x}");
-                    }
-                }
-                c => out.push(c),
+                c => push_harmless(&mut out, c),
             }
         }
         for byte in chunk.invalid() {
@@ -116,6 +112,37 @@ pub fn escape_bytes(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// Whether a character does something to a terminal instead of being shown: controls, and marks that reorder or hide text.
+pub fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn push_harmless(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\t' => out.push_str("\\t"),
+        '\r' => out.push_str("\\r"),
+        c if is_steering(c) => {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+        c => out.push(c),
+    }
+}
+
+/// A line that is about to be shown, of which a part may come from a disk or a file's name: what would steer a terminal
+/// is escaped as by [`escape_bytes`], all else stays, also backslashes of parts that were escaped before.
+pub fn harmless(line: &str) -> std::borrow::Cow<'_, str> {
+    if !line.contains(is_steering) {
+        return line.into();
+    }
+    let mut out = String::with_capacity(line.len() + 16);
+    line.chars().for_each(|c| push_harmless(&mut out, c));
+    out.into()
 }
 
 #[cfg(test)]
@@ -141,8 +168,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_entered_can_be_left_again() {
+        let mut path = VirtualPath::root();
+        path.push(b"photos");
+        path.push(b"2011");
+        assert_eq!(path.as_bytes(), b"/photos/2011");
+        path.pop();
+        assert_eq!(path.as_bytes(), b"/photos");
+        path.pop();
+        path.pop();
+        assert_eq!(path, VirtualPath::root());
+    }
+
+    #[test]
     fn terminal_escapes_in_names_are_harmless() {
         assert_eq!(escape_bytes(b"a\x1b[31m\n\xff"), "a\\x1b[31m\\n\\xff");
         assert_eq!(escape_bytes("Fjörður".as_bytes()), "Fjörður");
+        assert_eq!(escape_bytes("a\u{9b}2J\u{202e}b\\".as_bytes()), "a\\xc2\\x9b2J\\xe2\\x80\\xaeb\\\\");
+        assert_eq!(harmless("a\u{1b}[2J\n\u{9b}\\x"), "a\\x1b[2J\\n\\xc2\\x9b\\x");
+        assert_eq!(harmless("Fjörður \\n"), "Fjörður \\n");
     }
 }

@@ -1,6 +1,6 @@
 //! How much of a long work is to be done: a length of time, or a share.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use super::units::UnitError;
 

@@ -28,8 +28,8 @@ pub enum BrowseError {
         /// Escaped.
         name: String,
     },
-    /// Folders that contain each other.
-    #[error("the catalog is damaged: folders contain each other at {path}")]
+    /// Folders that contain each other, or stand at several places.
+    #[error("the catalog is damaged: folders contain each other, or stand at several places, at {path}")]
     Circle {
         /// Where.
         path: String,

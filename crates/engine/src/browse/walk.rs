@@ -1,5 +1,7 @@
 //! The tree in depth-first order, with a bounded memory: one path, and a cursor into each of its folders.
 
+use std::collections::HashSet;
+
 use distbackup_core::model::{DirNo, Kind, VirtualPath};
 
 use super::{BrowseError, Selection};
@@ -33,12 +35,14 @@ pub enum Step<'a> {
 /// Deeper trees than this are damage: folders that contain each other.
 const DEPTH_MAX: usize = 100_000;
 
+/// Fewer entries are walked without asking how many there are.
+const FEW: u64 = 10_000;
+
 /// Entries of a folder that are read at once.
 const FETCH: u32 = 512;
 
 /// One folder on the way down.
 struct Level {
-    path: VirtualPath,
     row: EntryRow,
     wanted: bool,
     node: DirNo,
@@ -57,37 +61,69 @@ pub fn walk<E: From<BrowseError>>(
     each: &mut dyn FnMut(Step<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let root = root_row(reader, at)?;
-    let path = VirtualPath::root();
+    let mut path = VirtualPath::root();
     let wanted = selection.names(&path);
     if wanted {
         each(Step::Entry { path: &path, entry: &root })?;
     }
-    let mut levels = vec![Level::new(path, root, wanted, DirNo::ROOT)];
+    let mut on_the_way = HashSet::from([DirNo::ROOT]);
+    let mut count = Count::default();
+    let mut levels = vec![Level::new(root, wanted, DirNo::ROOT)];
     while let Some(level) = levels.last_mut() {
         let Some(entry) = level.next(reader, at)? else {
-            each(Step::Leave { path: &level.path, entry: &level.row, wanted: level.wanted })?;
+            each(Step::Leave { path: &path, entry: &level.row, wanted: level.wanted })?;
+            on_the_way.remove(&level.node);
             levels.pop();
+            path.pop();
             continue;
         };
         if !is_component(&entry.name) {
             let name = distbackup_core::model::escape_bytes(&entry.name);
             return Err(BrowseError::HostileName { name }.into());
         }
-        let path = level.path.join(&entry.name);
+        path.push(&entry.name);
+        count.one_more(reader, &path)?;
         let wanted = level.wanted || selection.names(&path);
         if wanted {
             each(Step::Entry { path: &path, entry: &entry })?;
         } else if entry.kind == Kind::Directory {
             each(Step::Passing { entry: &entry })?;
         }
-        if let Some(node) = entry.node {
-            if levels.len() > DEPTH_MAX || levels.iter().any(|level| level.node == node) {
-                return Err(BrowseError::Circle { path: path.display() }.into());
-            }
-            levels.push(Level::new(path, entry, wanted, node));
+        let Some(node) = entry.node else {
+            path.pop();
+            continue;
+        };
+        if levels.len() > DEPTH_MAX || !on_the_way.insert(node) {
+            return Err(BrowseError::Circle { path: path.display() }.into());
         }
+        levels.push(Level::new(entry, wanted, node));
     }
     Ok(())
+}
+
+/// Entries that were met. A folder that stands at two places is met twice, and what is in it, too: thirty such folders,
+/// each twice in the one before, make a tree of a thousand million names (C7).
+#[derive(Default)]
+struct Count {
+    met: u64,
+    rows: Option<u64>,
+}
+
+impl Count {
+    fn one_more(&mut self, reader: Reader<'_>, path: &VirtualPath) -> Result<(), BrowseError> {
+        self.met += 1;
+        if self.met <= FEW {
+            return Ok(());
+        }
+        let rows = match self.rows {
+            Some(rows) => rows,
+            None => *self.rows.insert(reader.entry_count()?),
+        };
+        if self.met > rows {
+            return Err(BrowseError::Circle { path: path.display() });
+        }
+        Ok(())
+    }
 }
 
 /// The root's own row; invented where no source is mapped at the root.
@@ -119,8 +155,8 @@ fn root_row(reader: Reader<'_>, at: At) -> Result<EntryRow, BrowseError> {
 }
 
 impl Level {
-    fn new(path: VirtualPath, row: EntryRow, wanted: bool, node: DirNo) -> Self {
-        Level { path, row, wanted, node, entries: Vec::new().into_iter(), last: None, more: true }
+    fn new(row: EntryRow, wanted: bool, node: DirNo) -> Self {
+        Level { row, wanted, node, entries: Vec::new().into_iter(), last: None, more: true }
     }
 
     fn next(&mut self, reader: Reader<'_>, at: At) -> Result<Option<EntryRow>, BrowseError> {

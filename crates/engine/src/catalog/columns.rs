@@ -53,6 +53,12 @@ pub fn to_signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// A list of texts, stored as JSON; `NULL` is none.
+pub fn texts(row: &Row<'_>, column: usize) -> Result<Option<Vec<String>>> {
+    let Some(text) = row.get::<_, Option<String>>(column)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|_| impossible(column, "a list that is none"))
+}
+
 /// The identities that begin with the 12 bits `prefix` are those from the first bound on and below the second one.
 pub fn prefix_bounds(prefix: u16) -> (Vec<u8>, Vec<u8>) {
     let bound = |prefix: u32| {

@@ -59,7 +59,7 @@ pub struct HeldObject {
 /// What would be lost with a disk, by its claims.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WithoutDisk {
-    /// Bytes that other disks hold as well.
+    /// Bytes that other disks hold as well, those that are to leave the set not counted.
     pub elsewhere: Bytes,
     /// Bytes that only this disk holds.
     pub only_here: Bytes,
@@ -169,8 +169,9 @@ impl Reader<'_> {
             SELECT coalesce(sum(size) FILTER (WHERE others), 0), coalesce(sum(size) FILTER (WHERE NOT others), 0),
                    count(*) FILTER (WHERE NOT others), coalesce(sum(size) FILTER (WHERE NOT others AND live), 0)
               FROM (SELECT object.size AS size,
-                           EXISTS (SELECT 1 FROM copy AS other
-                                    WHERE other.object = copy.object AND other.disk <> ?1) AS others,
+                           EXISTS (SELECT 1 FROM copy AS other JOIN disk ON disk.id = other.disk
+                                    WHERE other.object = copy.object AND other.disk <> ?1
+                                      AND disk.retiring = 0) AS others,
                            EXISTS (SELECT 1 FROM entry
                                     WHERE entry.object = copy.object AND entry.died IS NULL) AS live
                       FROM copy JOIN object ON object.id = copy.object WHERE copy.disk = ?1)";
@@ -229,6 +230,9 @@ impl Writer<'_> {
             // The name is taken again: a removal that was recorded before must not touch it.
             self.connection
                 .prepare_cached("DELETE FROM removal WHERE disk = ?2 AND sha256 = (SELECT sha256 FROM object WHERE id = ?1)")?
+                .execute((object.0, disk.0))?;
+            self.connection
+                .prepare_cached("DELETE FROM lost_copy WHERE disk = ?2 AND object = ?1")?
                 .execute((object.0, disk.0))?;
             Ok(())
         };

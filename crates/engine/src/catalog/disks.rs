@@ -62,6 +62,8 @@ pub struct DiskRow {
     pub copy_generation: Option<i64>,
     /// SHA-256 of that copy.
     pub copy_sha256: Option<distbackup_core::model::ObjectId>,
+    /// It is to leave the set: nothing counts as stored because of its copies, and it receives none.
+    pub retiring: bool,
 }
 
 /// What is known of a disk when it joins.
@@ -84,7 +86,12 @@ pub struct NewDisk<'a> {
 const COLUMNS: &str =
     "id, uuid, name, size_rule, capacity, total, free, unit, file_max, filesystem, relative_path,
     last_path, location, note, added_ns, seen_ns, visited_ns, verified_ns, stamp_counter, stamp_random,
-    pending_counter, pending_random, unproven, doubt, open_visit, copy_generation, copy_sha256";
+    pending_counter, pending_random, unproven, doubt, open_visit, copy_generation, copy_sha256, retiring";
+
+/// Most room of a disk, 4.5 PB, and largest allocation unit, 64 MiB, that are believed: some network filesystems and strangers'
+/// catalogs (C7) claim more, and sums over all disks have to fit 63 bits.
+const ROOM_MAX: Bytes = Bytes(1 << 52);
+const UNIT_MAX: u64 = 1 << 26;
 
 fn disk_row(row: &Row<'_>) -> rusqlite::Result<DiskRow> {
     let pending = match row.get::<_, Option<i64>>(20)? {
@@ -100,10 +107,10 @@ fn disk_row(row: &Row<'_>) -> rusqlite::Result<DiskRow> {
         uuid: DiskUuid(row.get(1)?),
         name: row.get(2)?,
         size_rule: row.get(3)?,
-        capacity: columns::bytes(row, 4)?,
-        total: columns::bytes(row, 5)?,
-        free: columns::bytes(row, 6)?,
-        unit: columns::unsigned(row, 7)?,
+        capacity: columns::bytes(row, 4)?.min(ROOM_MAX),
+        total: columns::bytes(row, 5)?.min(ROOM_MAX),
+        free: columns::bytes(row, 6)?.min(ROOM_MAX),
+        unit: columns::unsigned(row, 7)?.min(UNIT_MAX),
         file_max: columns::bytes(row, 8)?,
         filesystem: row.get(9)?,
         relative_path: row.get(10)?,
@@ -121,6 +128,7 @@ fn disk_row(row: &Row<'_>) -> rusqlite::Result<DiskRow> {
         open_visit: row.get(24)?,
         copy_generation: row.get(25)?,
         copy_sha256,
+        retiring: row.get(27)?,
     })
 }
 
@@ -265,6 +273,13 @@ impl Writer<'_> {
         self.advance_generation()
     }
 
+    /// Records that a disk is to leave the set, or that it stays.
+    pub fn record_retiring(&self, disk: DiskNo, retiring: bool) -> Result<(), CatalogError> {
+        const SQL: &str = "UPDATE disk SET retiring = ?2 WHERE id = ?1";
+        self.update_disk("record that a disk is to leave", SQL, (disk.0, retiring))?;
+        self.advance_generation()
+    }
+
     /// Marks all disks as unproven: each accepts any stamp once (N5, after `recover`).
     pub fn mark_all_unproven(&self) -> Result<(), CatalogError> {
         const SQL: &str = "
@@ -281,6 +296,7 @@ impl Writer<'_> {
             "DELETE FROM copy_doubt WHERE disk = ?1",
             "DELETE FROM removal WHERE disk = ?1",
             "DELETE FROM orphan WHERE disk = ?1",
+            "DELETE FROM lost_copy WHERE disk = ?1",
             "DELETE FROM verify_progress WHERE disk = ?1",
             "DELETE FROM disk WHERE id = ?1",
         ] {
@@ -299,6 +315,7 @@ impl Writer<'_> {
             .map_err(|source| CatalogError::sql("forget what a disk holds", source))?;
         self.update_disk("forget what a disk holds", "DELETE FROM copy_doubt WHERE disk = ?1", [disk.0])?;
         self.update_disk("forget what a disk holds", "DELETE FROM orphan WHERE disk = ?1", [disk.0])?;
+        self.update_disk("forget what a disk holds", "DELETE FROM lost_copy WHERE disk = ?1", [disk.0])?;
         self.advance_generation()?;
         Ok(count as u64)
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use distbackup_core::model::{Bytes, DiskNo};
 
+use super::slots::Slots;
 use super::{CatalogError, Reader, columns};
 
 /// Files, their distinct contents, and the bytes of these.
@@ -25,7 +26,7 @@ impl Counted {
     }
 }
 
-/// What was counted.
+/// What was counted. Copies on disks that are to leave the set are held there, and do not count otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Levels {
     /// Live objects with exactly so many copies.
@@ -44,37 +45,46 @@ struct Seen {
     size: u64,
     copies: u16,
     holder: u16,
+    /// One more than the place of a disk that is to leave and holds it; 0: there is none.
+    leaving: u16,
     live: bool,
 }
 
 impl Reader<'_> {
     /// Counts live data by number of copies; 16 bytes of memory for each object.
     pub fn count_levels(&self, large: Bytes) -> Result<Levels, CatalogError> {
+        let slots = Slots::of(self)?;
         let count = || -> rusqlite::Result<Levels> {
             let mut levels = Levels { levels: vec![Counted::default()], ..Levels::default() };
-            let highest: i64 =
-                self.connection.query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))?;
-            let mut seen = vec![Seen::default(); usize::try_from(highest).unwrap_or(0) + 1];
+            let mut seen = vec![Seen::default(); slots.len()];
             let mut statement = self.connection.prepare_cached("SELECT id, size FROM object")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                if let Some(seen) = slot(&mut seen, row.get(0)?) {
+                if let Some(seen) = slot(&slots, &mut seen, row.get(0)?) {
                     seen.size = columns::unsigned(row, 1)?;
                 }
             }
             // Disks in the order met; a copy row names them by number.
             let mut disks: Vec<i64> = Vec::new();
+            let mut index: HashMap<i64, usize> = HashMap::new();
+            let mut statement = self.connection.prepare_cached("SELECT id FROM disk WHERE retiring = 1")?;
+            let retiring: Vec<i64> =
+                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let disk: i64 = row.get(1)?;
-                let at = disks.iter().position(|&known| known == disk).unwrap_or_else(|| {
+                let at = *index.entry(disk).or_insert_with(|| {
                     disks.push(disk);
                     disks.len() - 1
                 });
-                if let Some(seen) = slot(&mut seen, row.get(0)?) {
-                    seen.copies += 1;
-                    seen.holder = at as u16;
+                if let Some(seen) = slot(&slots, &mut seen, row.get(0)?) {
+                    if retiring.contains(&disk) {
+                        seen.leaving = u16::try_from(at + 1).unwrap_or(u16::MAX);
+                    } else {
+                        seen.copies = seen.copies.saturating_add(1);
+                        seen.holder = u16::try_from(at).unwrap_or(u16::MAX);
+                    }
                     let held = levels.held.entry(DiskNo(disk)).or_default();
                     held.0 += 1;
                     held.1 += seen.size;
@@ -89,7 +99,7 @@ impl Reader<'_> {
                     levels.empty_files += u64::from(!row.get::<_, bool>(1)?);
                     continue;
                 };
-                let Some(seen) = slot(&mut seen, object) else { continue };
+                let Some(seen) = slot(&slots, &mut seen, object) else { continue };
                 let at = usize::from(seen.copies);
                 if levels.levels.len() <= at {
                     levels.levels.resize(at + 1, Counted::default());
@@ -101,8 +111,13 @@ impl Reader<'_> {
                     levels.too_large.add(seen.size, first);
                 }
             }
-            for seen in seen.iter().filter(|seen| seen.live && seen.copies == 1) {
-                if let Some(&disk) = disks.get(usize::from(seen.holder)) {
+            for seen in seen.iter().filter(|seen| seen.live && seen.copies < 2) {
+                let holder = match (seen.copies, seen.leaving) {
+                    (1, _) => usize::from(seen.holder),
+                    (_, 0) => continue,
+                    (_, leaving) => usize::from(leaving) - 1,
+                };
+                if let Some(&disk) = disks.get(holder) {
                     levels.held.entry(DiskNo(disk)).or_default().2 += seen.size;
                 }
             }
@@ -112,6 +127,6 @@ impl Reader<'_> {
     }
 }
 
-fn slot(seen: &mut [Seen], object: i64) -> Option<&mut Seen> {
-    usize::try_from(object).ok().and_then(|at| seen.get_mut(at))
+fn slot<'s>(slots: &Slots, seen: &'s mut [Seen], object: i64) -> Option<&'s mut Seen> {
+    slots.place(object).and_then(|at| seen.get_mut(at))
 }

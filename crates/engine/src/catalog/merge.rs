@@ -28,6 +28,12 @@ pub struct Merged {
 /// Way up from a folder, at most: a longer one in an untrusted catalog is a circle.
 const DEPTH_MAX: usize = 10_000;
 
+/// Digits of a hash that tell versions of a name apart.
+const VERSION_DIGITS: usize = 16;
+
+/// Bytes of a name, at most, on any filesystem of ours.
+const NAME_BYTES_MAX: usize = 255;
+
 /// Names of one object that are taken over, at most.
 const NAMES_MAX: u32 = 10_000;
 
@@ -72,6 +78,8 @@ impl Writer<'_> {
         let theirs = copy.read();
         let Some(object) = theirs.object_by_id(id)? else { return Ok(false) };
         let ours = self.intern_object(id, object.size)?;
+        // Not theirs, which may be anything (C7): sums over the tree would overflow.
+        let size = self.object(ours)?.map_or(object.size, |known| known.size).0;
         let mut any = false;
         for reference in theirs.references(object.object, NAMES_MAX)? {
             if !is_component(&reference.name) {
@@ -79,12 +87,12 @@ impl Writer<'_> {
             }
             let directory = self.merged_directory(merged, copy, reference.directory)?;
             let entry = theirs.connection.query_row(
-                "SELECT size, mtime_ns, metadata FROM entry
+                "SELECT mtime_ns, metadata FROM entry
                   WHERE directory = ?1 AND name = ?2 AND object = ?3 ORDER BY born DESC LIMIT 1",
                 (reference.directory.0, &reference.name, object.object.0),
-                |row| Ok((columns::unsigned(row, 0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)),
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
             );
-            let (size, mtime_ns, metadata) =
+            let (mtime_ns, metadata) =
                 entry.map_err(|source| CatalogError::sql("read a name to merge", source))?;
             let metadata = self.intern_metadata(&theirs.metadata(metadata)?)?;
             let stamp = Stamp {
@@ -94,17 +102,15 @@ impl Writer<'_> {
                 mtime_ns,
                 ctime_ns: 0,
             };
-            self.insert_merged(
-                directory,
-                &reference.name,
-                merged.snapshot,
-                Kind::File,
-                None,
-                Some((ours.0, stamp)),
-                metadata,
-            )?;
-            merged.names += 1;
-            any = true;
+            let content = Some((ours.0, stamp));
+            let insert = |name: &[u8]| {
+                self.insert_merged(directory, name, merged.snapshot, Kind::File, None, content, metadata)
+            };
+            // Their history has several contents under one name; the pinned snapshot shows each beside the others.
+            let inserted =
+                insert(&reference.name)? || insert(&versioned(&reference.name, &id.hex()[..VERSION_DIGITS]))?;
+            merged.names += u64::from(inserted);
+            any |= inserted;
         }
         Ok(any)
     }
@@ -136,22 +142,28 @@ impl Writer<'_> {
             let node = merged.next;
             merged.next = DirNo(node.0 + 1);
             let metadata = self.intern_metadata(&Default::default())?;
-            self.insert_merged(
-                directory,
-                &name,
-                merged.snapshot,
-                Kind::Directory,
-                Some(node),
-                None,
-                metadata,
-            )?;
+            let insert = |name: &[u8]| {
+                self.insert_merged(
+                    directory,
+                    name,
+                    merged.snapshot,
+                    Kind::Directory,
+                    Some(node),
+                    None,
+                    metadata,
+                )
+            };
+            // Where there was a file or another folder of that name at another time.
+            if !insert(&name)? {
+                insert(&versioned(&name, &their_node.0.to_string()))?;
+            }
             merged.directories.insert(their_node.0, node);
             directory = node;
         }
         Ok(directory)
     }
 
-    /// One row that only the pinned snapshot shows.
+    /// One row that only the pinned snapshot shows; `false` if the name is taken there.
     #[allow(clippy::too_many_arguments)]
     fn insert_merged(
         &self,
@@ -162,7 +174,7 @@ impl Writer<'_> {
         node: Option<DirNo>,
         content: Option<(i64, Stamp)>,
         metadata: i64,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         const SQL: &str = "
             INSERT OR IGNORE INTO entry (directory, name, born, died, kind, node, object, pending, size, mtime_ns,
                                          ctime_ns, filesystem, inode, metadata)
@@ -183,9 +195,15 @@ impl Writer<'_> {
         self.connection
             .prepare_cached(SQL)
             .and_then(|mut statement| statement.execute(values))
-            .map(|_| ())
+            .map(|rows| rows > 0)
             .map_err(|source| CatalogError::sql("record a merged name", source))
     }
+}
+
+/// A second name for another version of what has this name: `name~1a2b3c4d`, of 255 bytes at most.
+fn versioned(name: &[u8], version: &str) -> Vec<u8> {
+    let kept = &name[..name.len().min(NAME_BYTES_MAX - 1 - version.len())];
+    [kept, b"~", version.as_bytes()].concat()
 }
 
 /// A name from an untrusted catalog may stand in ours only if it is one component (rule 7).

@@ -104,12 +104,22 @@ pub fn check_and_migrate(connection: &mut Connection, path: &Path) -> Result<(),
     }
     let saved = path.with_extension(format!("schema-{version}.sqlite"));
     if !saved.exists() {
-        let target = saved.to_string_lossy().into_owned();
-        connection
-            .execute("VACUUM INTO ?1", [target])
-            .map_err(|source| CatalogError::sql("save a copy before migrating the catalog", source))?;
+        save(connection, &saved)?;
     }
     migrate(connection, version).map_err(|source| CatalogError::sql("migrate the catalog", source))
+}
+
+/// Copies the catalog into a new file, which nobody else may read at any time (C8).
+fn save(connection: &Connection, to: &Path) -> Result<(), CatalogError> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::OpenOptionsExt;
+    let io = |source| CatalogError::Io { action: "create", path: to.to_owned(), source };
+    // SQLite takes an empty file for a missing one, and leaves its mode.
+    File::options().write(true).create_new(true).mode(0o600).open(to).map_err(io)?;
+    connection
+        .execute("VACUUM INTO CAST(?1 AS TEXT)", [to.as_os_str().as_bytes()])
+        .map(drop)
+        .map_err(|source| CatalogError::sql("save a copy before migrating the catalog", source))
 }
 
 fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
@@ -165,6 +175,29 @@ mod tests {
             let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
             assert_eq!(version, NEWEST);
         }
+    }
+
+    #[test]
+    fn c8_what_is_saved_before_a_migration_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("distbackup.sqlite");
+        std::fs::write(&path, b"").unwrap();
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(STEPS[0]).unwrap();
+        old.execute(
+            "INSERT INTO catalog (one, set_uuid, created_ns, generation, newest_ns, confirmed_ns) VALUES (1, 'x', 1, 1, 1, 1)",
+            [],
+        )
+        .unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", FIRST).unwrap();
+        drop(old);
+        super::super::Catalog::open(&path).unwrap().close().unwrap();
+        let saved = folder.path().join("distbackup.schema-100.sqlite");
+        assert_eq!(saved.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let copy = Connection::open(&saved).unwrap();
+        assert_eq!(schema_of(&copy, &saved).unwrap(), FIRST);
     }
 
     #[test]

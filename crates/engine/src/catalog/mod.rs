@@ -9,10 +9,14 @@
 //! cut, on which N1 and N2 rest.
 
 mod brake;
+mod classes;
 mod columns;
 mod copies;
+mod copy_counts;
+mod differences;
 mod disks;
 mod error;
+mod forget;
 mod history;
 mod levels;
 mod lost;
@@ -26,11 +30,13 @@ mod reread;
 mod runs;
 mod scope;
 mod settings;
+mod slots;
 mod snapshots;
 mod sources;
 mod tree;
 mod tree_read;
 mod verify;
+mod wants;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -38,11 +44,17 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+#[cfg(any(test, feature = "testing"))]
+pub use columns::{decode_xattrs, encode_xattrs};
 pub use copies::{CopyRow, HeldObject, ProofKind, WithoutDisk};
+pub use copy_counts::{CopyCounts, CopyFilter};
+pub use differences::OneSided;
 pub use disks::{DiskRow, NewDisk};
 pub use error::CatalogError;
+pub use forget::Forgotten;
 pub use history::CatalogTime;
 pub use levels::{Counted, Levels};
+pub use lost::LostCopy;
 pub use merge::Merged;
 pub use objects::{ObjectRow, Reference};
 pub use orphans::Orphan;
@@ -53,10 +65,11 @@ pub use runs::RunRow;
 pub use scope::{Scope, ScopeDisk};
 pub use settings::Retention;
 pub use snapshots::{At, SnapshotRow};
-pub use sources::{PathConfig, SourceRow};
+pub use sources::SourceRow;
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
 pub use verify::{Age, AgedCopy, VerifyProgress};
+pub use wants::Wants;
 
 /// Marks the file as a catalog of distbackup 2: "dsb2".
 pub const APPLICATION_ID: i32 = 0x6473_6232;
@@ -74,6 +87,15 @@ const VIEW_CACHE_KIB: i32 = 8 * 1024;
 /// each file, would spend most of their time in the parser.
 fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
+/// Longest value, and row, that is read or written. Extended attributes, the longest there are, fit by far.
+const VALUE_BYTES_MAX: i32 = 64 << 20;
+
+/// Bounds what one value may take in memory: SQLite's own bound is a gigabyte, and a recovered catalog was written by
+/// whoever had the disk (C7).
+fn bound_values(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_limit(rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX).map(drop)
 }
 
 /// The PC's catalog, open for reading and writing by this process alone.
@@ -146,6 +168,7 @@ impl Catalog {
         set("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = FILE;")?;
         set(&format!("PRAGMA cache_size = -{CACHE_KIB}; PRAGMA cell_size_check = ON;"))?;
         keep_plans(&connection)
+            .and_then(|()| bound_values(&connection))
             .map_err(|source| CatalogError::from_sql("prepare the catalog", path, source))?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(connection)
@@ -184,6 +207,7 @@ impl Catalog {
             // A deferred transaction begins with its first read: take it now, before the writer starts.
             connection.query_row("SELECT generation FROM catalog", [], |_| Ok(()))?;
             keep_plans(&connection)?;
+            bound_values(&connection)?;
             connection.set_prepared_statement_cache_capacity(32);
             Ok(connection)
         };
@@ -212,5 +236,27 @@ impl View {
     /// Answers questions about the moment the view was made.
     pub fn read(&self) -> Reader<'_> {
         Reader { connection: &self.connection }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n1_n2_a_committed_transaction_is_on_the_medium() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("distbackup.sqlite");
+        drop(Catalog::create(&path, 1).unwrap());
+        let catalog = Catalog::open(&path).unwrap();
+        let pragma = |name: &str| -> String {
+            let value = catalog.connection.pragma_query_value(None, name, |row| row.get(0));
+            let value: rusqlite::types::Value = value.unwrap();
+            format!("{value:?}")
+        };
+        // No power cut of ours reaches a journal below SQLite, so the words themselves are looked at: with NORMAL the
+        // journal is not synced at a commit, and OFF syncs nothing at all.
+        assert_eq!(pragma("synchronous"), "Integer(2)", "FULL");
+        assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
     }
 }

@@ -107,6 +107,7 @@ impl Writer<'_> {
             DELETE FROM object
              WHERE NOT EXISTS (SELECT 1 FROM copy WHERE copy.object = object.id)
                AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.object = object.id)";
+        self.forget_unneeded_losses()?;
         self.connection.execute(SQL, []).map_err(|source| CatalogError::sql("forget unused objects", source))
     }
 }

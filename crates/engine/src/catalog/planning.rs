@@ -5,14 +5,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use distbackup_core::model::{
-    BLOCK, Bytes, COPIES_WANTED, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed,
-};
+use distbackup_core::model::{BLOCK, Bytes, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed};
 use distbackup_core::plan::Tally;
-use distbackup_core::planner::{Class, Input, Nexus, Object, State};
+use distbackup_core::planner::{Input, Nexus, Object, State};
 
+use super::classes::Classes;
 use super::scope::Scope;
-use super::sources::PathConfig;
+use super::slots::Slots;
 use super::tree_read::PendingKey;
 use super::{At, CatalogError, Reader, columns};
 use distbackup_core::model::DAY_NS;
@@ -91,124 +90,6 @@ struct Gathered {
     held: bool,
 }
 
-/// Resolves the class of a directory from configured paths, inherited down the tree.
-struct Classes {
-    classes: Vec<(Class, u16)>,
-    of_directory: HashMap<i64, u16>,
-    configured_directories: HashMap<i64, PathConfig>,
-    configured_files: HashMap<(i64, Vec<u8>), PathConfig>,
-}
-
-impl Classes {
-    fn load(reader: &Reader<'_>) -> Result<Self, CatalogError> {
-        let mut classes = Classes {
-            classes: Vec::new(),
-            of_directory: HashMap::new(),
-            configured_directories: HashMap::new(),
-            configured_files: HashMap::new(),
-        };
-        let mut root = PathConfig::default();
-        for (path, config) in reader.path_configs()? {
-            let Some((folder, name)) = path.parent() else {
-                root = config;
-                continue;
-            };
-            let Some(directory) = reader.directory_at(&folder, At::Now)? else { continue };
-            match reader.entry(directory, name, At::Now)?.map(|entry| entry.node) {
-                Some(Some(node)) => {
-                    classes.configured_directories.insert(node.0, config);
-                }
-                Some(None) => {
-                    classes.configured_files.insert((directory.0, name.to_vec()), config);
-                }
-                None => {}
-            }
-        }
-        let root_class = classes.intern(derive(DEFAULT_CLASS, &root));
-        classes.of_directory.insert(DirNo::ROOT.0, root_class);
-        Ok(classes)
-    }
-
-    fn intern(&mut self, class: (Class, u16)) -> u16 {
-        let at = self.classes.iter().position(|known| *known == class).unwrap_or_else(|| {
-            self.classes.push(class);
-            self.classes.len() - 1
-        });
-        u16::try_from(at).unwrap_or(0)
-    }
-
-    fn of_directory(&mut self, reader: &Reader<'_>, directory: i64) -> Result<u16, CatalogError> {
-        if self.configured_directories.is_empty() {
-            return Ok(self.of_directory.get(&DirNo::ROOT.0).copied().unwrap_or(0));
-        }
-        let mut way = Vec::new();
-        let mut at = directory;
-        let mut class = loop {
-            if let Some(&class) = self.of_directory.get(&at) {
-                break class;
-            }
-            way.push(at);
-            match reader.place_of(DirNo(at))? {
-                Some((parent, _)) if way.len() < 100_000 && parent.0 > 0 => at = parent.0,
-                _ => break self.of_directory.get(&DirNo::ROOT.0).copied().unwrap_or(0),
-            }
-        };
-        for node in way.into_iter().rev() {
-            if let Some(config) = self.configured_directories.get(&node).cloned() {
-                let derived = derive(self.class(class), &config);
-                class = self.intern(derived);
-            }
-            self.of_directory.insert(node, class);
-        }
-        Ok(class)
-    }
-
-    fn of_file(&mut self, reader: &Reader<'_>, directory: i64, name: &[u8]) -> Result<u16, CatalogError> {
-        let class = self.of_directory(reader, directory)?;
-        if self.configured_files.is_empty() {
-            return Ok(class);
-        }
-        match self.configured_files.get(&(directory, name.to_vec())).cloned() {
-            None => Ok(class),
-            Some(config) => {
-                let derived = derive(self.class(class), &config);
-                Ok(self.intern(derived))
-            }
-        }
-    }
-
-    fn class(&self, index: u16) -> (Class, u16) {
-        self.classes.get(usize::from(index)).copied().unwrap_or(DEFAULT_CLASS)
-    }
-
-    /// An object with several names takes the highest of everything among them (PLACEMENT 1).
-    fn highest(&mut self, one: u16, other: u16) -> u16 {
-        if one == other {
-            return one;
-        }
-        let ((a, a_min), (b, b_min)) = (self.class(one), self.class(other));
-        let copies_max = match (a.copies_max, b.copies_max) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            _ => None,
-        };
-        self.intern((Class { priority: a.priority.max(b.priority), copies_max }, a_min.max(b_min)))
-    }
-}
-
-/// Where nothing is configured.
-const DEFAULT_CLASS: (Class, u16) = (Class { priority: 1, copies_max: None }, COPIES_WANTED);
-
-fn derive((inherited, copies_min): (Class, u16), config: &PathConfig) -> (Class, u16) {
-    let class = Class {
-        priority: config.priority.unwrap_or(inherited.priority),
-        copies_max: match config.maxcopies {
-            Some(number) => u16::try_from(number).ok(),
-            None => inherited.copies_max,
-        },
-    };
-    (class, config.mincopies.map_or(copies_min, |number| u16::try_from(number).unwrap_or(u16::MAX)))
-}
-
 /// Content in whole blocks. Larger than 16 TiB does not fit `u32` blocks and no filesystem of ours either.
 fn blocks(size: u64) -> u32 {
     u32::try_from(size.div_ceil(BLOCK)).unwrap_or(u32::MAX)
@@ -235,35 +116,36 @@ impl Reader<'_> {
     /// Loads the planner's input.
     pub fn load_plan(&self, scope: &Scope, unreadable: &Unreadable) -> Result<Loaded, CatalogError> {
         let mut classes = Classes::load(self)?;
-        let (mut gathered, mut next_position) = self.gather_references(&mut classes, scope.held_since)?;
+        let slots = Slots::of(self)?;
+        let (mut gathered, mut next_position) =
+            self.gather_references(&mut classes, &slots, scope.held_since)?;
         // Dead objects stand behind all others, in the order of their rows.
-        let mut numbers_by_position = Vec::new();
+        let mut places_by_position = Vec::new();
         for object in gathered.iter_mut() {
             if object.position == UNSEEN {
                 object.position = next_position;
                 next_position += 1;
             }
         }
-        let (sizes, slack) = self.sizes(gathered.len())?;
-        numbers_by_position.resize(gathered.len(), 0u32);
-        for (number, object) in gathered.iter().enumerate() {
-            numbers_by_position[object.position as usize] = number as u32;
+        let (sizes, slack) = self.sizes(&slots)?;
+        places_by_position.resize(gathered.len(), 0u32);
+        for (place, object) in gathered.iter().enumerate() {
+            places_by_position[object.position as usize] = place as u32;
         }
-        let (nexuses, nexus_of) = self.gather_nexuses(gathered.len(), scope)?;
+        let (nexuses, nexus_of) = self.gather_nexuses(&slots, scope)?;
         let disks = scope.disks.iter().map(|known| known.disk.clone()).collect();
         let mut loaded = Loaded { input: Input { nexuses, disks, ..Input::default() }, ..Loaded::default() };
         loaded.disks = scope.disks.iter().map(|known| known.number).collect();
-        loaded.input.objects.reserve_exact(numbers_by_position.len());
-        for number in numbers_by_position {
-            let at = number as usize;
+        loaded.input.objects.reserve_exact(places_by_position.len());
+        for place in places_by_position {
+            let at = place as usize;
             if sizes[at] == 0 {
                 continue; // no such row: a gap in the numbers
             }
             let object = gathered[at];
+            let number = slots.number(at);
             let state = match (object.live, object.directory) {
-                (true, _) if unreadable.objects.contains(&ObjectNo(i64::from(number))) => {
-                    State::LiveUnreadable
-                }
+                (true, _) if unreadable.objects.contains(&ObjectNo(number)) => State::LiveUnreadable,
                 (true, _) => State::Live,
                 (false, _) if object.held => State::LiveUnreadable,
                 (false, UNSEEN) => State::Dead,
@@ -276,13 +158,14 @@ impl Reader<'_> {
                 class: object.class,
                 state,
             });
-            loaded.numbers.push(number);
+            let number = u32::try_from(number);
+            loaded.numbers.push(number.map_err(|_| CatalogError::DamagedRow { what: "an object's number" })?);
             loaded.slack.push(slack[at]);
         }
         if scope.provisional {
             self.load_provisional(&mut classes, &mut loaded, unreadable)?;
         }
-        (loaded.input.classes, loaded.copies_min) = classes.classes.into_iter().unzip();
+        (loaded.input.classes, loaded.copies_min) = classes.into_parts();
         Ok(loaded)
     }
 
@@ -290,17 +173,12 @@ impl Reader<'_> {
     fn gather_references(
         &self,
         classes: &mut Classes,
+        slots: &Slots,
         held_since: Option<SnapshotNo>,
     ) -> Result<(Vec<Gathered>, u32), CatalogError> {
         let unseen = Gathered { position: UNSEEN, directory: UNSEEN, class: 0, live: false, held: false };
         let what = "read the tree for planning";
-        let highest: i64 = self
-            .connection
-            .query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))
-            .map_err(|source| CatalogError::sql(what, source))?;
-        let count =
-            u32::try_from(highest).map_err(|_| CatalogError::DamagedRow { what: "an object's number" })?;
-        let mut gathered = vec![unseen; count as usize + 1];
+        let mut gathered = vec![unseen; slots.len()];
         let mut position = 0u32;
         let mut statement = self
             .connection
@@ -319,15 +197,15 @@ impl Reader<'_> {
             let (directory, object, live, held) = read().map_err(|source| CatalogError::sql(what, source))?;
             let class = if !live {
                 0
-            } else if classes.configured_files.is_empty() && last.0 == directory {
+            } else if !classes.depend_on_names() && last.0 == directory {
                 last.1
             } else {
                 let name = row.get_ref(1).ok().and_then(|name| name.as_blob().ok()).unwrap_or_default();
                 classes.of_file(self, directory, name)?
             };
             last = (directory, class);
-            let slot = usize::try_from(object)
-                .ok()
+            let slot = slots
+                .place(object)
                 .and_then(|at| gathered.get_mut(at))
                 .ok_or(CatalogError::DamagedRow { what: "an entry without its object" })?;
             if slot.position == UNSEEN {
@@ -347,15 +225,13 @@ impl Reader<'_> {
     }
 
     /// Blocks of each object by its number, 0 where there is none, and what is missing to whole blocks.
-    fn sizes(&self, count: usize) -> Result<(Vec<u32>, Vec<u16>), CatalogError> {
-        let mut sizes = (vec![0u32; count], vec![0u16; count]);
+    fn sizes(&self, slots: &Slots) -> Result<(Vec<u32>, Vec<u16>), CatalogError> {
+        let mut sizes = (vec![0u32; slots.len()], vec![0u16; slots.len()]);
         let read = |(all, slack): &mut (Vec<u32>, Vec<u16>)| -> rusqlite::Result<()> {
             let mut statement = self.connection.prepare_cached("SELECT id, size FROM object")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                if let Ok(at) = usize::try_from(row.get::<_, i64>(0)?)
-                    && at < count
-                {
+                if let Some(at) = slots.place(row.get(0)?) {
                     let size = columns::unsigned(row, 1)?;
                     all[at] = blocks(size);
                     slack[at] = slack_of(size);
@@ -368,14 +244,14 @@ impl Reader<'_> {
     }
 
     /// The distinct sets of disks, and which one each object has.
-    fn gather_nexuses(&self, count: usize, scope: &Scope) -> Result<(Vec<Nexus>, Vec<u32>), CatalogError> {
+    fn gather_nexuses(&self, slots: &Slots, scope: &Scope) -> Result<(Vec<Nexus>, Vec<u32>), CatalogError> {
         let oldest = scope.now_ns.saturating_sub(i64::from(scope.trust_days) * DAY_NS);
         let numbers = scope.disks.iter().zip(0u16..);
         let index: HashMap<i64, u16> =
             numbers.filter_map(|(known, at)| Some((known.number?.0, at))).collect();
         let mut nexuses = vec![Nexus::default()];
         let mut known: HashMap<Nexus, u32> = HashMap::from([(Nexus::default(), 0)]);
-        let mut nexus_of = vec![0u32; count];
+        let mut nexus_of = vec![0u32; slots.len()];
         let mut read = |nexus_of: &mut Vec<u32>| -> rusqlite::Result<()> {
             let mut trusted: HashMap<i64, bool> = HashMap::new();
             let mut proofs = self.connection.prepare("SELECT id, at_ns, how FROM proof")?;
@@ -396,7 +272,7 @@ impl Reader<'_> {
             let mut rows = statement.query([])?;
             let mut current: (i64, Nexus) = (-1, Nexus::default());
             let mut close = |(object, nexus): (i64, Nexus)| {
-                let Some(slot) = usize::try_from(object).ok().and_then(|at| nexus_of.get_mut(at)) else {
+                let Some(slot) = slots.place(object).and_then(|at| nexus_of.get_mut(at)) else {
                     return;
                 };
                 *slot = *known.entry(nexus).or_insert_with_key(|nexus| {
@@ -407,6 +283,10 @@ impl Reader<'_> {
             while let Some(row) = rows.next()? {
                 let (object, disk, proof): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let Some(&at) = index.get(&disk) else { continue };
+                // What is to leave counts neither as a copy nor as evidence for giving up another one (N3).
+                if scope.disks.get(usize::from(at)).is_some_and(|known| known.retiring) {
+                    continue;
+                }
                 if object != current.0 {
                     close(std::mem::replace(&mut current, (object, Nexus::default())));
                 }

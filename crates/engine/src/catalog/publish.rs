@@ -26,18 +26,28 @@ impl CheckedCopy {
     }
 
     /// Refuses numbers that no shelf can have: the sum of such sizes overflows, and a table by such numbers fits no
-    /// memory (C7).
+    /// memory (C7). Names are looked at for their length, for a walk holds several hundred of each folder.
     pub fn refuse_absurd_numbers(&self, path: &Path) -> Result<(), CatalogError> {
-        const BYTES_MAX: f64 = (1u64 << 62) as f64;
+        /// More than any shelf has. Files may be sparse and never read, so they claim more than objects hold.
+        const OBJECTS_MAX: f64 = (1u64 << 60) as f64;
+        const FILES_MAX: f64 = (1u64 << 62) as f64;
+        const DISKS_MAX: f64 = 1000.0;
+        /// Longer than any name (4032 bytes) and any target of a symlink.
+        const NAME_MAX: f64 = 4096.0;
+        const TARGET_MAX: f64 = 65_536.0;
         let ask = |query: &str| -> Result<f64, CatalogError> {
             let sql = |source| CatalogError::from_sql("open a catalog copy", path, source);
             self.connection.query_row(query, [], |row| row.get(0)).map_err(sql)
         };
-        let absurd = ask("SELECT total(max(size, 0)) FROM object")? > BYTES_MAX
-            || ask("SELECT total(max(size, 0)) FROM entry")? > BYTES_MAX
-            || ask("SELECT total(id) FROM (SELECT max(id) AS id FROM object)")? > f64::from(u32::MAX);
+        let absurd = ask("SELECT total(max(size, 0)) FROM object")? > OBJECTS_MAX
+            || ask("SELECT total(max(size, 0)) FROM entry")? > FILES_MAX
+            || ask("SELECT total(id) FROM (SELECT max(id) AS id FROM object)")? > f64::from(u32::MAX)
+            || ask("SELECT total(count) FROM (SELECT count(*) AS count FROM disk)")? > DISKS_MAX
+            || ask("SELECT total(length) FROM (SELECT max(length(name)) AS length FROM entry)")? > NAME_MAX
+            || ask("SELECT total(length) FROM (SELECT max(length(target)) AS length FROM entry)")?
+                > TARGET_MAX;
         if absurd {
-            let why = "its files are larger, or more, than there can be".to_owned();
+            let why = "its files, names or disks are larger, or more, than there can be".to_owned();
             return Err(CatalogError::Damaged { path: path.to_owned(), why });
         }
         Ok(())
@@ -72,6 +82,7 @@ pub fn inspect(path: &Path, whole: bool) -> Result<CheckedCopy, CatalogError> {
     let sql = |source| CatalogError::from_sql("open a catalog copy", path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
+    super::bound_values(&connection).map_err(sql)?;
     connection
         .execute_batch("PRAGMA trusted_schema = OFF; PRAGMA query_only = ON; PRAGMA cell_size_check = ON;")
         .map_err(sql)?;
@@ -83,7 +94,7 @@ pub fn inspect(path: &Path, whole: bool) -> Result<CheckedCopy, CatalogError> {
             return Err(CatalogError::Damaged { path: path.to_owned(), why: verdict });
         }
     }
-    refuse_views_and_triggers(&connection, path)?;
+    refuse_what_runs(&connection, path)?;
     let head = connection.query_row("SELECT set_uuid, generation, newest_ns FROM catalog", [], |row| {
         Ok((SetUuid(row.get(0)?), row.get(1)?, row.get(2)?))
     });
@@ -91,15 +102,16 @@ pub fn inspect(path: &Path, whole: bool) -> Result<CheckedCopy, CatalogError> {
     Ok(CheckedCopy { connection, set, generation, newest_ns })
 }
 
-/// Our catalogs have neither views nor triggers: a copy that does was made to run something (C7).
-fn refuse_views_and_triggers(connection: &Connection, path: &Path) -> Result<(), CatalogError> {
+/// Our catalogs have neither views nor triggers nor virtual tables: a copy that does was made to run something (C7).
+fn refuse_what_runs(connection: &Connection, path: &Path) -> Result<(), CatalogError> {
+    const SQL: &str = "
+        SELECT count(*) FROM sqlite_schema
+         WHERE type NOT IN ('table', 'index') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL%')";
     let count: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 'trigger')", [], |row| {
-            row.get(0)
-        })
+        .query_row(SQL, [], |row| row.get(0))
         .map_err(|source| CatalogError::from_sql("open a catalog copy", path, source))?;
     if count > 0 {
-        let why = "it contains views or triggers, which no catalog has".to_owned();
+        let why = "it contains views, triggers or virtual tables, which no catalog has".to_owned();
         return Err(CatalogError::Damaged { path: path.to_owned(), why });
     }
     Ok(())

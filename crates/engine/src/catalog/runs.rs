@@ -26,12 +26,22 @@ pub struct RunRow {
 impl Reader<'_> {
     /// The newest `limit` runs, newest first.
     pub fn runs(&self, limit: u32) -> Result<Vec<RunRow>, CatalogError> {
+        self.runs_up_to(RunNo(i64::MAX), limit)
+    }
+
+    /// The run with this number.
+    pub fn run(&self, number: RunNo) -> Result<Option<RunRow>, CatalogError> {
+        let row = self.runs_up_to(number, 1)?.pop();
+        Ok(row.filter(|row| row.run == number))
+    }
+
+    fn runs_up_to(&self, last: RunNo, limit: u32) -> Result<Vec<RunRow>, CatalogError> {
         const SQL: &str = "
             SELECT id, command, started_ns, ended_ns, exit_code, result, details
-              FROM run ORDER BY id DESC LIMIT ?1";
+              FROM run WHERE id <= ?1 ORDER BY id DESC LIMIT ?2";
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
-            let rows = statement.query_map([limit], |row| {
+            let rows = statement.query_map((last.0, limit), |row| {
                 Ok(RunRow {
                     run: RunNo(row.get(0)?),
                     command: row.get(1)?,

@@ -29,6 +29,8 @@ pub struct ScopeDisk {
     pub number: Option<DiskNo>,
     /// Nothing on it stands (N3).
     pub doubtful: bool,
+    /// It is to leave the set: what it holds does not count, nor does its room.
+    pub retiring: bool,
     /// Its room.
     pub disk: Disk,
 }
@@ -53,8 +55,9 @@ impl Reader<'_> {
             disks.push(ScopeDisk {
                 number: Some(row.disk),
                 doubtful: row.doubt.is_some() || row.open_visit,
+                retiring: row.retiring,
                 disk: Disk {
-                    capacity: row.capacity,
+                    capacity: if row.retiring { Bytes(0) } else { row.capacity },
                     occupied_otherwise: self.orphans_billed(row.disk, row.unit)?,
                     unit: row.unit,
                     file_max: row.file_max,
@@ -84,6 +87,6 @@ impl Scope {
             location: None,
             days_away: 0,
         };
-        self.disks.push(ScopeDisk { number: None, doubtful: false, disk });
+        self.disks.push(ScopeDisk { number: None, doubtful: false, retiring: false, disk });
     }
 }

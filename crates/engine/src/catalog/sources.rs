@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use distbackup_core::model::{FilesystemNo, SourceNo, VirtualPath};
+use distbackup_core::rules::PathConfig;
 
 use super::{CatalogError, Reader, Writer, columns};
 use crate::platform::{bytes_of_path, path_of_bytes};
@@ -20,19 +21,6 @@ pub struct SourceRow {
     pub filesystem: Option<FilesystemNo>,
     /// When it was last scanned.
     pub scanned_ns: Option<i64>,
-}
-
-/// What is configured for a virtual path itself; `None`: inherited.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PathConfig {
-    /// Served first inside a level.
-    pub priority: Option<u32>,
-    /// Target that `status` checks.
-    pub mincopies: Option<u32>,
-    /// Copies beyond it are not made.
-    pub maxcopies: Option<u32>,
-    /// Assume unchanged, keep the entries.
-    pub lock: Option<bool>,
 }
 
 impl Reader<'_> {
@@ -69,8 +57,9 @@ impl Reader<'_> {
 
     /// What is configured for virtual paths, in path order.
     pub fn path_configs(&self) -> Result<Vec<(VirtualPath, PathConfig)>, CatalogError> {
-        const SQL: &str =
-            "SELECT vpath, priority, mincopies, maxcopies, lock FROM path_config ORDER BY vpath";
+        const SQL: &str = "
+            SELECT vpath, priority, mincopies, maxcopies, lock, hide, noinherit, rules
+              FROM path_config ORDER BY vpath";
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
             let rows = statement.query_map([], |row| {
@@ -83,6 +72,9 @@ impl Reader<'_> {
                     mincopies: small(2)?,
                     maxcopies: small(3)?,
                     lock: row.get(4)?,
+                    hide: row.get(5)?,
+                    noinherit: row.get(6)?,
+                    rules: columns::texts(row, 7)?,
                 };
                 Ok((columns::virtual_path(row, 0)?, config))
             })?;
@@ -147,14 +139,28 @@ impl Writer<'_> {
     /// Records what is configured for a path; an empty configuration removes the row.
     pub fn record_path_config(&self, vpath: &VirtualPath, config: &PathConfig) -> Result<(), CatalogError> {
         const SQL: &str = "
-            INSERT INTO path_config (vpath, priority, mincopies, maxcopies, lock) VALUES (?1, ?2, ?3, ?4, ?5)
+            INSERT INTO path_config (vpath, priority, mincopies, maxcopies, lock, hide, noinherit, rules)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
             ON CONFLICT (vpath) DO UPDATE SET priority = excluded.priority, mincopies = excluded.mincopies,
-                maxcopies = excluded.maxcopies, lock = excluded.lock";
+                maxcopies = excluded.maxcopies, lock = excluded.lock, hide = excluded.hide,
+                noinherit = excluded.noinherit, rules = excluded.rules";
         let outcome = if *config == PathConfig::default() {
             self.connection.execute("DELETE FROM path_config WHERE vpath = ?1", [vpath.as_bytes()])
         } else {
-            let values = (vpath.as_bytes(), config.priority, config.mincopies, config.maxcopies, config.lock);
-            self.connection.execute(SQL, values)
+            let rules = config.rules.as_ref().map(|rules| serde_json::Value::from(rules.clone()).to_string());
+            self.connection.execute(
+                SQL,
+                rusqlite::params![
+                    vpath.as_bytes(),
+                    config.priority,
+                    config.mincopies,
+                    config.maxcopies,
+                    config.lock,
+                    config.hide,
+                    config.noinherit,
+                    rules,
+                ],
+            )
         };
         outcome.map_err(|source| CatalogError::sql("record the configuration of a path", source))?;
         self.advance_generation()

@@ -39,10 +39,11 @@ pub struct EntryRow {
     pub holes: Holes,
 }
 
-const COLUMNS: &str = "directory, name, born, died, kind, node, object, pending, size, mtime_ns, ctime_ns,
+pub(super) const COLUMNS: &str =
+    "directory, name, born, died, kind, node, object, pending, size, mtime_ns, ctime_ns,
     filesystem, inode, metadata, link, target, holes";
 
-fn entry_row(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
+pub(super) fn entry_row(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
     Ok(EntryRow {
         directory: DirNo(row.get(0)?),
         name: row.get(1)?,
@@ -237,7 +238,9 @@ impl<'c> Reader<'c> {
             }
             at = parent;
         }
-        Ok(names.iter().rev().fold(VirtualPath::root(), |path, name| path.join(name)))
+        let mut path = VirtualPath::root();
+        names.iter().rev().for_each(|name| path.push(name));
+        Ok(path)
     }
 
     /// The directory that was last seen with this inode, and its place: it may have been moved.
@@ -344,6 +347,13 @@ impl<'c> Reader<'c> {
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM entry WHERE directory = ?1 AND died IS NULL)")
             .and_then(|mut statement| statement.query_row([directory.0], |row| row.get(0)))
             .map_err(|source| CatalogError::sql("look into a folder", source))
+    }
+
+    /// Rows of the tree, of now and of history: no walk can meet more entries than these.
+    pub fn entry_count(&self) -> Result<u64, CatalogError> {
+        self.connection
+            .query_row("SELECT count(*) FROM entry", [], |row| columns::unsigned(row, 0))
+            .map_err(|source| CatalogError::sql("count the tree", source))
     }
 
     /// First directory number and first hard-link group number that were never used.

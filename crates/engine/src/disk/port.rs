@@ -151,7 +151,7 @@ pub enum DiskError {
     #[error("object {0} is not on the disk")]
     Missing(ObjectId),
     /// Nothing that the failed sync covered may be recorded as a copy (N1).
-    #[error("the disk could not make {objects} objects durable: {source}")]
+    #[error("the disk could not make what was written durable ({objects} new objects): {source}")]
     NotDurable {
         /// How many objects the sync covered.
         objects: usize,

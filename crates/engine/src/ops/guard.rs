@@ -4,7 +4,7 @@ use distbackup_core::brake::Gone;
 use distbackup_core::model::SnapshotNo;
 
 use super::OpError;
-use crate::catalog::{Catalog, CatalogTime};
+use crate::catalog::{Catalog, CatalogError, CatalogTime, Reader};
 
 /// What the brake holds: nothing that left the tree after `accepted` may be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,14 @@ pub enum Moment {
     Visit,
 }
 
+/// What the brake holds now, if anything.
+pub fn held(reader: &Reader<'_>) -> Result<Option<Held>, CatalogError> {
+    let (newest, accepted) = (reader.newest_ordinary_snapshot()?, reader.accepted_snapshot()?);
+    let Some(accepted) = accepted.filter(|_| newest != accepted) else { return Ok(None) };
+    let what = reader.gone_since(accepted)?;
+    Ok(what.is_massive().then_some(Held { accepted, what }))
+}
+
 /// Holds back what changed too much, or accepts the tree and lets history expire; tells what is held, and the entries
 /// that expired.
 pub fn settle(
@@ -37,13 +45,7 @@ pub fn settle(
     let reader = catalog.read();
     let Some(newest) = reader.newest_ordinary_snapshot()? else { return Ok((None, 0)) };
     let accepted = reader.accepted_snapshot()?;
-    let held = match accepted {
-        Some(accepted) if accepted != newest => {
-            let what = reader.gone_since(accepted)?;
-            what.is_massive().then_some(Held { accepted, what })
-        }
-        _ => None,
-    };
+    let held = held(&reader)?;
     let accept = match (moment, accepted) {
         (_, None) | (Moment::Update { accept: true }, _) => true,
         (Moment::Update { accept: false }, _) => false,

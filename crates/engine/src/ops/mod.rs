@@ -4,9 +4,11 @@
 //! outcome; only what ends the operation is an error (DESIGN 7.8).
 
 pub mod backup;
+pub mod config_file;
 pub mod disks;
 mod error;
 mod filesystems;
+pub mod forget;
 pub mod guard;
 mod mapping;
 mod part;

@@ -51,15 +51,21 @@ impl Part {
     }
 
     /// Ranges of age, the oldest first, each of which is read in the order of the places. One range for a sample:
-    /// its order means nothing.
-    pub(super) fn slices(&self, ages: &[Age], newest_ns: i64) -> Vec<RangeInclusive<i64>> {
+    /// its order means nothing. No range mixes what was read since this round of parts began, at `since_ns`, with what
+    /// was not: the next part would begin again where the last one began.
+    pub(super) fn slices(&self, ages: &[Age], newest_ns: i64, since_ns: i64) -> Vec<RangeInclusive<i64>> {
         let old = ages.iter().filter(|age| age.at_ns <= newest_ns);
         let mut slices: Vec<RangeInclusive<i64>> = Vec::new();
         let mut size = Tally::default();
         for age in old {
             let full = size.bytes >= SLICE_BYTES || size.objects >= SLICE_OBJECTS;
             match slices.last_mut() {
-                Some(slice) if !full || self.sample_ppm.is_some() => *slice = *slice.start()..=age.at_ns,
+                Some(slice)
+                    if self.sample_ppm.is_some()
+                        || !full && (age.at_ns < since_ns || *slice.end() >= since_ns) =>
+                {
+                    *slice = *slice.start()..=age.at_ns;
+                }
                 _ => {
                     slices.push(age.at_ns..=age.at_ns);
                     size = Tally::default();
@@ -122,11 +128,12 @@ mod tests {
     fn what_is_oldest_is_sliced_first_and_nothing_is_left_out() {
         let part = Part::default();
         let ages = ages(&[(0, 1, 5), (10, 300_000, 9), (20, 1, 40 << 30), (30, 1, 1), (40, 1, 1)]);
-        assert_eq!(part.slices(&ages, i64::MAX), [0..=10, 20..=20, 30..=40]);
-        assert_eq!(part.slices(&ages, 25), [0..=10, 20..=20]);
-        assert_eq!(part.slices(&[], 25), []);
+        assert_eq!(part.slices(&ages, i64::MAX, 0), [0..=10, 20..=20, 30..=40]);
+        assert_eq!(part.slices(&ages, i64::MAX, 40), [0..=10, 20..=20, 30..=30, 40..=40]);
+        assert_eq!(part.slices(&ages, 25, 0), [0..=10, 20..=20]);
+        assert_eq!(part.slices(&[], 25, 0), []);
         let sample = Part { sample_ppm: Some(50_000), ..part };
-        assert_eq!(sample.slices(&ages, i64::MAX), [0..=40]);
+        assert_eq!(sample.slices(&ages, i64::MAX, 20), [0..=40]);
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub struct Recovered {
 pub fn recover(folder: &Path, to: &Path, now_ns: i64) -> Result<Recovered, OpError> {
     let name = folder.display().to_string();
     let disk = FolderDisk::open(folder).map_err(OpError::disk(&name))?;
+    recover_from(&disk, folder, to, now_ns)
+}
+
+/// The same from a disk that is open; `folder` says where it is, for messages.
+pub fn recover_from(disk: &dyn Disk, folder: &Path, to: &Path, now_ns: i64) -> Result<Recovered, OpError> {
+    let name = folder.display().to_string();
     let identity = disk.identity().map_err(OpError::disk(&name))?;
     let beside = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let private = TempFolder::inside(beside).map_err(OpError::io("make a folder in", beside))?;

@@ -175,7 +175,7 @@ pub fn open_at(catalog: &Catalog, mut row: DiskRow, folder: &Path) -> Result<Con
     }
     let space = disk.space().map_err(OpError::disk(&row.name))?;
     let unnamed_filesystem = place(&mut row, &folder)?;
-    let own = reader.held_billed(row.disk, space.unit)?;
+    let own = reader.held_billed(row.disk, space.unit)? + reader.orphans_billed(row.disk, space.unit)?;
     take_space(&mut row, space, own, catalog.size())?;
     Ok(Connected { row, folder, identity, disk, unnamed_filesystem })
 }
@@ -196,7 +196,7 @@ fn reserve(total: Bytes) -> Bytes {
     Bytes((total.0 / 20).min(10_000_000_000))
 }
 
-/// Takes over the room of a disk. `own` is the billed size of the objects it holds, `catalog` the
+/// Takes over the room of a disk. `own` is the billed size of all objects on it, orphans included, `catalog` the
 /// size of the catalog whose copy it is going to carry (PLACEMENT I4).
 pub fn take_space(row: &mut DiskRow, space: Space, own: Bytes, catalog: Bytes) -> Result<(), OpError> {
     let rule = SizeRule::parse(&row.size_rule).map_err(|error| OpError::BadRequest {
@@ -238,7 +238,8 @@ pub fn evidence(
             Some(Evidence {
                 disk: copy.disk,
                 proven_days_ago: proven.then(|| u32::try_from(age).unwrap_or(u32::MAX)),
-                in_doubt: copy.doubt.is_some() || disk.doubt.is_some(),
+                // A copy that is to leave the set is nothing to rely on when another one is given up.
+                in_doubt: copy.doubt.is_some() || disk.doubt.is_some() || disk.retiring,
                 settled: !disk.open_visit,
             })
         })

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use distbackup_core::model::VirtualPath;
+use distbackup_core::rules::{ConfigTree, Configured, PathConfig};
 
 use super::OpError;
-use crate::catalog::{Catalog, PathConfig, SourceRow};
+use crate::catalog::{Catalog, Reader, SourceRow};
 
 /// Maps a real folder to a virtual path; one mapped there before is replaced. A relative path is made absolute.
 pub fn map(catalog: &mut Catalog, vpath: &VirtualPath, path: &Path) -> Result<PathBuf, OpError> {
@@ -51,7 +52,34 @@ pub fn map_by_name(catalog: &mut Catalog, path: &Path) -> Result<(VirtualPath, b
     Ok((vpath, true))
 }
 
-/// Changes the configuration of a path; returns it before and after.
+/// All configured paths, their rules read; without locks if they are not to count.
+pub fn configuration(reader: &Reader<'_>, ignore_locks: bool) -> Result<ConfigTree, OpError> {
+    let mut configs = reader.path_configs()?;
+    if ignore_locks {
+        configs.iter_mut().for_each(|(_, config)| config.lock = None);
+    }
+    ConfigTree::of(configs)
+        .map_err(|(path, error)| OpError::BadRequest { what: path.display(), why: error.to_string() })
+}
+
+/// The same, with other rules for one folder: to see what they would do.
+pub fn configuration_with(
+    reader: &Reader<'_>,
+    folder: &VirtualPath,
+    rules: &[String],
+) -> Result<ConfigTree, OpError> {
+    let mut configs = reader.path_configs()?;
+    let mut config = PathConfig::default();
+    if let Some(at) = configs.iter().position(|(path, _)| path == folder) {
+        config = configs.remove(at).1;
+    }
+    config.rules = Some(rules.to_vec());
+    configs.push((folder.clone(), config));
+    ConfigTree::of(configs)
+        .map_err(|(path, error)| OpError::BadRequest { what: path.display(), why: error.to_string() })
+}
+
+/// Changes the configuration of a path; returns it before and after. Rules that cannot be read change nothing.
 pub fn configure(
     catalog: &mut Catalog,
     vpath: &VirtualPath,
@@ -62,6 +90,11 @@ pub fn configure(
     let before = before.unwrap_or_default();
     let mut after = before.clone();
     change(&mut after);
+    if after == before {
+        return Ok((before, after));
+    }
+    Configured::new(after.clone())
+        .map_err(|error| OpError::BadRequest { what: vpath.display(), why: error.to_string() })?;
     catalog.write("configure a path", |writer| writer.record_path_config(vpath, &after))?;
     Ok((before, after))
 }

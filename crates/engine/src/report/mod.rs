@@ -1,13 +1,19 @@
 //! Questions answered as typed values, from the catalog alone.
 
+mod differences;
 mod find;
+mod hits;
 mod pace;
 mod planned;
 mod prospect;
 mod status;
+mod usage;
 
+pub use differences::{Change, Difference, Differences, Tallied, differences};
 pub use find::{Holder, Listing, holders, list};
+pub use hits::{Hit, rule_hits};
 pub use pace::{Pace, pace, visit_record};
 pub use planned::{ByCopies, PlannedVisit};
 pub use prospect::{Loss, Prospect, Shortage, Visitable};
 pub use status::{DiskStatus, Level, Status, status};
+pub use usage::{TreeLine, Usage, UsageStep, UsedFile, usage_tree, usage_walk};

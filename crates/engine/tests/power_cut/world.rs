@@ -91,7 +91,7 @@ fn row_of(catalog: &Catalog, disk: DiskNo) -> DiskRow {
 }
 
 fn update(catalog: &mut Catalog, day: i64, scan_only: bool) {
-    let options = UpdateOptions { accept: true, scan_only };
+    let options = UpdateOptions { accept: true, scan_only, ..UpdateOptions::default() };
     let outcome = update::update(catalog, &Day(day), None, &options, &Silent).unwrap();
     assert!(outcome.complete(), "{outcome:?}");
 }

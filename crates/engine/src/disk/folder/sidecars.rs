@@ -16,6 +16,7 @@ use crate::content::BUFFER_BYTES;
 use crate::disk::port::{DiskError, Identity};
 use crate::disk::system::{Folder, forget_cached, meaning};
 use crate::disk::{identity, layout};
+use crate::platform;
 
 /// Catalogs name every file that its owner has (C8).
 const PRIVATE: u32 = 0o600;
@@ -147,6 +148,8 @@ impl FolderDisk {
     }
 
     /// Copies one of the catalogs into the local file `to`, which is made private or emptied; `false` if there is none.
+    ///
+    /// One that would fill the local filesystem is refused: what lies on a disk may be of any size (C7).
     pub(super) fn fetch(&self, name: &str, to: &Path) -> Result<bool, DiskError> {
         let Some(mut from) = self.root.read(name)? else { return Ok(false) };
         forget_cached(&from);
@@ -154,6 +157,12 @@ impl FolderDisk {
         let mut options = File::options();
         let mut copy =
             options.write(true).create(true).truncate(true).mode(PRIVATE).open(to).map_err(local)?;
+        let size = Bytes(from.metadata().map_err(|error| self.root.error("look at", name, error))?.len());
+        let free = platform::space(&copy).map_err(local)?.free;
+        if size > free {
+            let why = format!("{name} on the disk has {size}, and only {free} are free here");
+            return Err(local(io::Error::new(io::ErrorKind::StorageFull, why)));
+        }
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             match from.read(&mut buffer) {

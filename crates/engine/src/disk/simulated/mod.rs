@@ -63,6 +63,34 @@ pub struct Operation {
     pub path: String,
 }
 
+/// What befalls a disk in the middle of something.
+pub enum Strike {
+    /// One operation fails.
+    Fail(Failure),
+    /// The disk is pulled out.
+    Vanish,
+    /// The process dies: this is called, as for [`SimulatedDisk::look_at`], and nothing gets to the disk any more.
+    Crash(Box<dyn FnOnce() + Send>),
+}
+
+impl fmt::Debug for Strike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Strike::Fail(failure) => write!(f, "{failure:?}"),
+            Strike::Vanish => f.write_str("Vanish"),
+            Strike::Crash(_) => f.write_str("Crash"),
+        }
+    }
+}
+
+/// A strike that is to come.
+#[derive(Debug)]
+struct Blow {
+    passed: u64,
+    on: fn(Action) -> bool,
+    strike: Strike,
+}
+
 /// Something that has no business where it stands (D15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
@@ -137,6 +165,7 @@ struct State {
     next_syncs_to_pass: Option<u64>,
     crash_at: Option<u64>,
     look_at: Option<(u64, Look)>,
+    blow: Option<Blow>,
     vanished: bool,
     read_only: bool,
     capacity: Option<Bytes>,
@@ -168,9 +197,12 @@ impl SimulatedDisk {
 
     /// A second disk with the same durable content, as `dd` would make it (D12).
     pub fn cloned(&self) -> Self {
-        let mut medium = self.state().medium.clone();
+        let (mut medium, capacity) = {
+            let state = self.state();
+            (state.medium.clone(), state.capacity)
+        };
         medium.power_cut(PowerCut::LoseAll);
-        let state = State { medium, outside: Self::OUTSIDE.to_vec(), ..State::default() };
+        let state = State { medium, capacity, outside: Self::OUTSIDE.to_vec(), ..State::default() };
         SimulatedDisk { state: Mutex::new(state) }
     }
 
@@ -213,6 +245,16 @@ impl SimulatedDisk {
     /// leaves the rest of the world as it is then, but in a test it goes on for a while. `look` may not use the disk.
     pub fn look_at(&self, number: u64, look: impl FnOnce() + Send + 'static) {
         self.state().look_at = Some((number, Look(Box::new(look))));
+    }
+
+    /// Strikes at one of the operations to come that `on` tells of, after `passed` of them.
+    pub fn strike_after(&self, passed: u64, on: fn(Action) -> bool, strike: Strike) {
+        self.state().blow = Some(Blow { passed, on, strike });
+    }
+
+    /// Calls off a strike; tells whether it was still to come.
+    pub fn spare(&self) -> bool {
+        self.state().blow.take().is_some()
     }
 
     /// The disk is pulled out (`true`) or put back; what no sync covered is kept for a power cut to decide on.
@@ -260,6 +302,18 @@ impl SimulatedDisk {
         let state = self.state();
         let all = state.medium.cached.below("distbackup-objects/");
         all.filter_map(|(path, _)| ObjectId::from_name(path.split_once('/')?.1.as_bytes())).collect()
+    }
+
+    /// Objects that would survive a power cut now by name, ascending, and whether their content would, too.
+    pub fn durable_objects(&self) -> Vec<(ObjectId, bool)> {
+        let state = self.state();
+        let all = state.medium.durable.below("distbackup-objects/");
+        all.filter_map(|(path, node)| {
+            let id = ObjectId::from_name(path.split_once('/')?.1.as_bytes())?;
+            let Node::File(inode) = node else { return None };
+            Some((id, state.medium.durable.content(*inode).hash() == id))
+        })
+        .collect()
     }
 
     /// Whether everything is durable.
@@ -322,7 +376,8 @@ impl SimulatedDisk {
 }
 
 impl Action {
-    fn changes(self) -> bool {
+    /// Whether it changes something on the disk.
+    pub fn changes(self) -> bool {
         matches!(self, Action::Write | Action::Rename | Action::Unlink)
     }
 
@@ -347,7 +402,25 @@ impl State {
         self.staged.clear();
         self.failures.clear();
         (self.crash_at, self.next_syncs_to_pass, self.sync_failure) = (None, None, None);
-        self.look_at = None;
+        (self.look_at, self.blow) = (None, None);
+    }
+
+    /// Lets the strike happen that is due at this operation.
+    fn be_struck(&mut self, action: Action) {
+        let Some(blow) = self.blow.as_mut().filter(|blow| (blow.on)(action)) else { return };
+        if blow.passed > 0 {
+            blow.passed -= 1;
+            return;
+        }
+        match self.blow.take().map(|blow| blow.strike) {
+            Some(Strike::Fail(failure)) => drop(self.failures.insert(self.count, failure)),
+            Some(Strike::Vanish) => self.vanished = true,
+            Some(Strike::Crash(look)) => {
+                look();
+                self.crash_at = Some(self.count);
+            }
+            None => {}
+        }
     }
 
     /// Counts an operation, and fails it if it is to fail.
@@ -357,6 +430,7 @@ impl State {
         if let Some((_, Look(look))) = self.look_at.take_if(|(number, _)| *number == self.count) {
             look();
         }
+        self.be_struck(action);
         let sync_fails = action == Action::Sync && self.sync_is_to_fail();
         let errno = match self.failures.remove(&self.count) {
             _ if self.is_gone() || sync_fails => Errno::IO,

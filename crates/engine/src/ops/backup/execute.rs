@@ -12,6 +12,7 @@ use distbackup_core::model::ObjectId;
 use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
 
 use super::ledger::Ledger;
+use super::origins::Copies;
 use super::remove::{Why, remove};
 use super::stage::{Copied, Failure, Task, Tools, stage_all};
 use super::{BackupOptions, Visit, VisitOutcome, sources};
@@ -77,6 +78,7 @@ fn copy_all(
     let mapping = Mapping::of(visit.catalog.read().sources()?);
     let filesystems = Filesystems::load(&visit.catalog.read())?;
     let accounts = Accounts::new();
+    let copies = Copies::default();
     let tools = Tools {
         mapping: &mapping,
         filesystems: &filesystems,
@@ -85,6 +87,7 @@ fn copy_all(
         unit: visit.row.unit,
         disk: visit.disk,
         odd_places: !outcome.reconciled.foreign.is_empty(),
+        copies: &copies,
         observer: visit.observer,
     };
     let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
@@ -131,8 +134,14 @@ fn run_batch(
     let tasks = prepare(visit, loaded, tools, batch, outcome, failed)?;
     let victims: Vec<u32> = tasks.iter().flat_map(|task| task.victims.iter().copied()).collect();
     outcome.evicted.merge(remove(visit, loaded, tools.ledger, &victims, Why::Victim)?);
-    let copied = staged(visit, options, tools, tasks, outcome, failed)?;
-    finish(visit, tools, copied, outcome)
+    let batch = staged(visit, options.streams, tools, tasks)?;
+    outcome.full |= batch.full;
+    failed.displaced += batch.displaced.len() as u64;
+    for (what, path, why) in batch.left_out.into_iter().chain(batch.unfit) {
+        outcome.problems.add(&path, why);
+        failed.unreadable.push(what);
+    }
+    finish(visit, tools, batch.copied, outcome)
 }
 
 /// Resolves the rows of a batch and opens the sources that victims would go for.
@@ -170,35 +179,46 @@ fn report(visit: &Visit<'_>, outcome: &mut VisitOutcome, path: &[u8], reason: &s
     outcome.problems.add(path, reason);
 }
 
+/// What became of the copies of a batch that was staged.
+#[derive(Default)]
+pub struct Batch {
+    /// Staged, to be finished.
+    pub copied: Vec<Copied>,
+    /// Left out, because the content could not be had; with a name and the reason.
+    pub left_out: Vec<(PlanRow, Vec<u8>, String)>,
+    /// Left out, because the disk has no place for it; with a name and the reason.
+    pub unfit: Vec<(PlanRow, Vec<u8>, String)>,
+    /// Not tried, for lack of room.
+    pub displaced: Vec<PlanRow>,
+    /// The disk refused room that it had promised.
+    pub full: bool,
+}
+
 /// Stages a batch and sorts out what became of each copy. An error that ends the visit drops what was staged.
-fn staged(
+pub fn staged(
     visit: &Visit<'_>,
-    options: &BackupOptions,
+    streams: usize,
     tools: &Tools<'_>,
     tasks: Vec<Task>,
-    outcome: &mut VisitOutcome,
-    failed: &mut Failed,
-) -> Result<Vec<Copied>, OpError> {
-    let threads = options.streams.clamp(1, tasks.len().max(1));
+) -> Result<Batch, OpError> {
+    let threads = streams.clamp(1, tasks.len().max(1));
     let views = (0..threads).map(|_| visit.catalog.view()).collect::<Result<Vec<_>, _>>()?;
-    let mut copied = Vec::new();
+    let mut batch = Batch::default();
     let mut fatal = None;
     for result in stage_all(tools, views, tasks) {
         match result {
-            Ok(done) => copied.push(done),
-            Err((what, Failure::File(path, why))) => {
-                outcome.problems.add(&path, why);
-                failed.unreadable.push(what);
-            }
-            Err((_, Failure::Displaced)) => failed.displaced += 1,
-            Err((_, Failure::Full)) => outcome.full = true,
+            Ok(done) => batch.copied.push(done),
+            Err((what, Failure::File(path, why))) => batch.left_out.push((what, path, why)),
+            Err((what, Failure::Unfit(path, why))) => batch.unfit.push((what, path, why)),
+            Err((what, Failure::Displaced)) => batch.displaced.push(what),
+            Err((_, Failure::Full)) => batch.full = true,
             Err((_, Failure::Stopped)) => {}
             Err((_, Failure::Visit(error))) => fatal = fatal.or(Some(error)),
             Err((_, Failure::Disk(error))) => fatal = fatal.or(Some(OpError::disk(&visit.row.name)(error))),
         }
     }
-    let Some(error) = fatal else { return Ok(copied) };
-    for done in copied {
+    let Some(error) = fatal else { return Ok(batch) };
+    for done in batch.copied {
         // The visit fails with the first error; what cannot be dropped now is cleared by the next visit.
         let _ = visit.disk.discard(done.staged);
     }
@@ -206,7 +226,7 @@ fn staged(
 }
 
 /// Makes a staged batch durable and claims it.
-fn finish(
+pub fn finish(
     visit: &mut Visit<'_>,
     tools: &Tools<'_>,
     copied: Vec<Copied>,

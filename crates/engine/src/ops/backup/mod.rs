@@ -4,8 +4,10 @@
 //! Nothing is written to the disk before `Visit::begin_writing`, so a visit that has nothing to do
 //! leaves the disk as it found it.
 
+mod deliver;
 mod execute;
 mod ledger;
+mod origins;
 mod publish;
 mod reconcile;
 mod remove;
@@ -27,7 +29,9 @@ use crate::disk::{Disk, DiskError, DiskStamp, Identity};
 use crate::platform;
 use crate::progress::{Event, Observer, Phase};
 use crate::report::{ByCopies, PlannedVisit};
+pub use deliver::{Delivered, Delivery, deliver};
 use ledger::Ledger;
+pub use origins::Holder;
 pub use reconcile::Reconciled;
 
 /// How to back up.
@@ -89,6 +93,8 @@ pub struct VisitOutcome {
     pub published: bool,
     /// The disk's stamp is older than ours: nothing was deleted (N5).
     pub in_doubt: bool,
+    /// The disk is to leave the set: it was compared, but nothing was copied to it or removed from it.
+    pub retiring: bool,
     /// Its filesystem has no identity: the disk is found by its path alone.
     pub unnamed_filesystem: bool,
     /// Room left for objects.
@@ -114,6 +120,8 @@ pub struct Visit<'a> {
     writing: bool,
     /// The disk may have gone back in time: nothing on it is deleted (N5).
     pub(super) deletions_forbidden: bool,
+    /// All that is on the disk was compared with the catalog.
+    compared: bool,
 }
 
 /// A name to show for an object: a path that has it, else its hash.
@@ -146,22 +154,7 @@ pub fn visit(
     options: &BackupOptions,
     observer: &dyn Observer,
 ) -> Result<VisitOutcome, OpError> {
-    let identity = disk.identity().map_err(OpError::disk(&row.name))?;
-    let time = catalog.write("note the time", |writer| writer.advance_time(clock_ns, false))?;
-    let mut visit = Visit {
-        catalog,
-        disk,
-        row,
-        identity,
-        time,
-        run,
-        observer,
-        writing: false,
-        deletions_forbidden: false,
-    };
-    let mut outcome = VisitOutcome { disk: visit.row.name.clone(), ..VisitOutcome::default() };
-    outcome.in_doubt = visit.check_stamp()?;
-    visit.note_seen()?;
+    let (mut visit, mut outcome) = Visit::begin(catalog, disk, row, clock_ns, run, observer)?;
     let finished = visit.work(options, &mut outcome);
     match finished {
         Err(OpError::Stopped) => outcome.interrupted = true,
@@ -170,16 +163,61 @@ pub fn visit(
     if options.dry_run {
         return Ok(outcome);
     }
+    if !visit.compared {
+        // The catalog there may be the only one that knows names of what was not compared yet (C1).
+        return Ok(outcome);
+    }
     // An interrupted visit ends with the catalog copy as well (DESIGN 6).
-    outcome.published = publish::publish(&mut visit, &outcome)?;
+    outcome.published = publish::publish(&mut visit, outcome.interrupted)?;
     Ok(outcome)
 }
 
-impl Visit<'_> {
-    fn work(&mut self, options: &BackupOptions, outcome: &mut VisitOutcome) -> Result<(), OpError> {
-        outcome.reconciled = reconcile::reconcile(self, options.dry_run)?;
-        if !options.dry_run {
+impl<'a> Visit<'a> {
+    /// Looks at the disk's identity and stamp (N5), and notes that it was seen.
+    fn begin(
+        catalog: &'a mut Catalog,
+        disk: &'a dyn Disk,
+        row: DiskRow,
+        clock_ns: i64,
+        run: Option<RunNo>,
+        observer: &'a dyn Observer,
+    ) -> Result<(Self, VisitOutcome), OpError> {
+        let identity = disk.identity().map_err(OpError::disk(&row.name))?;
+        let time = catalog.write("note the time", |writer| writer.advance_time(clock_ns, false))?;
+        let mut visit = Visit {
+            catalog,
+            disk,
+            row,
+            identity,
+            time,
+            run,
+            observer,
+            writing: false,
+            deletions_forbidden: false,
+            compared: false,
+        };
+        let mut outcome = VisitOutcome { disk: visit.row.name.clone(), ..VisitOutcome::default() };
+        outcome.in_doubt = visit.check_stamp()?;
+        visit.note_seen()?;
+        Ok((visit, outcome))
+    }
+
+    /// Compares the disk with the catalog, and clears what interrupted visits left.
+    fn look_first(&mut self, dry_run: bool, outcome: &mut VisitOutcome) -> Result<(), OpError> {
+        outcome.reconciled = reconcile::reconcile(self, dry_run)?;
+        self.compared = true;
+        if !dry_run {
             outcome.reconciled.leftovers = self.clear_leftovers()?;
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, options: &BackupOptions, outcome: &mut VisitOutcome) -> Result<(), OpError> {
+        self.look_first(options.dry_run, outcome)?;
+        if self.row.retiring {
+            // What it holds does not count any more, but stays until the owner takes the disk out of the set.
+            outcome.retiring = true;
+            return Ok(());
         }
         let (held, expired) = guard::settle(self.catalog, self.time, Moment::Visit)?;
         (outcome.held, outcome.expired) = (held, expired);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use distbackup_core::model::Bytes;
 
-use super::{Visit, VisitOutcome};
+use super::Visit;
 use crate::catalog::inspect;
 use crate::disk::DiskError;
 use crate::ops::{OpError, tempdir::TempFolder};
@@ -17,7 +17,7 @@ const RESTORE_PY: &str = include_str!("../../../recovery/restore.py");
 
 /// Copies the catalog to the disk, unless a checked copy of its current state is there. Tells
 /// whether anything was written.
-pub fn publish(visit: &mut Visit<'_>, outcome: &VisitOutcome) -> Result<bool, OpError> {
+pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError> {
     let generation = visit.catalog.read().generation()?;
     let recorded = visit.row.copy_sha256.is_some();
     let current = recorded && visit.row.copy_generation == Some(generation);
@@ -29,7 +29,7 @@ pub fn publish(visit: &mut Visit<'_>, outcome: &VisitOutcome) -> Result<bool, Op
     let published = write_copy(visit, differs || !recorded);
     visit.observer.event(Event::End);
     published?;
-    if outcome.interrupted {
+    if interrupted {
         // The claims are true, but the visit did not end as planned: its evidence settles at the next one.
         return Ok(true);
     }

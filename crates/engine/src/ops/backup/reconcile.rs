@@ -3,6 +3,7 @@
 //! One pass over the 4096 folders of the disk, each merged with the catalog's rows for it. Names and
 //! sizes only: they can raise doubt and strike out claims, never renew proof (N3).
 
+use distbackup_core::evidence::{Grounds, Warrant};
 use distbackup_core::model::{Bytes, ObjectId};
 use distbackup_core::plan::Tally;
 
@@ -10,7 +11,7 @@ use super::{Visit, name_of};
 use crate::catalog::{CatalogError, CheckedCopy, HeldObject, Merged, Orphan, ProofKind, Retention, Writer};
 use crate::disk::{DiskError, Listed};
 use crate::hash;
-use crate::ops::{OpError, Problems, tempdir};
+use crate::ops::{OpError, Problems, shelf, tempdir};
 use crate::progress::{Event, Phase};
 use distbackup_core::model::DAY_NS;
 
@@ -170,20 +171,23 @@ struct TheirCatalog {
 }
 
 impl TheirCatalog {
-    fn open(&mut self, visit: &Visit<'_>) -> Option<&CheckedCopy> {
+    fn open(&mut self, visit: &Visit<'_>) -> Result<Option<&CheckedCopy>, OpError> {
         if !self.tried {
-            self.tried = true;
-            // Trouble with it only means that it cannot help: unknown objects then become orphans.
-            let folder = tempdir::TempFolder::new().ok()?;
+            // Without room for it here the visit ends: at its end our catalog takes the place of this one.
+            let folder =
+                tempdir::TempFolder::new().map_err(OpError::io("make a folder in", std::env::temp_dir()))?;
             let local = folder.path().join("theirs.sqlite");
-            if visit.disk.fetch_catalog(&local).ok()? {
+            // One that cannot be read, or is damaged, cannot help: unknown objects then become orphans.
+            if visit.disk.fetch_catalog(&local).unwrap_or(false) {
                 self.copy = crate::catalog::inspect(&local, true).ok();
-                let set = visit.catalog.read().set_uuid().ok();
-                self.copy = self.copy.take().filter(|copy| Some(&copy.set) == set.as_ref());
+                self.copy = self.copy.take().filter(|copy| copy.refuse_absurd_numbers(&local).is_ok());
+                let set = visit.catalog.read().set_uuid()?;
+                self.copy = self.copy.take().filter(|copy| copy.set == set);
             }
             self._folder = Some(folder);
+            self.tried = true;
         }
-        self.copy.as_ref()
+        Ok(self.copy.as_ref())
     }
 }
 
@@ -228,13 +232,18 @@ fn settle(
         let mut proof = None;
         for record in records {
             match record {
-                Record::StrikeOut(held) => writer.strike_out_copy(held.object, disk)?,
+                Record::StrikeOut(held) => writer.lose_copy(held.object, disk, now_ns, "missing")?,
                 Record::WrongSize(held, size) => {
-                    writer.strike_out_copy(held.object, disk)?;
+                    writer.lose_copy(held.object, disk, now_ns, "of the wrong size")?;
                     writer.record_orphan(disk, &orphan(writer, held.id, size, now_ns, true)?)?;
                 }
                 Record::Forget(id) => writer.forget_orphan(disk, &id)?,
                 Record::Orphan(id, size, damaged) => {
+                    // It may be what a removal has left; that is given up.
+                    writer.record_removed(disk, &id)?;
+                    if damaged && let Some(object) = writer.object_by_id(&id)? {
+                        writer.lose_copy(object.object, disk, now_ns, "damaged")?;
+                    }
                     writer.record_orphan(disk, &orphan(writer, id, size, now_ns, damaged)?)?;
                 }
                 Record::Removed(id) => writer.record_removed(disk, &id)?,
@@ -249,6 +258,11 @@ fn settle(
                         };
                         writer.merge_names(&mut into, copy, &id)?;
                         *merged = Some(into);
+                    }
+                    if !writer.is_referenced(object)? {
+                        // None of its names could be taken over. As a copy it would go at once (N7).
+                        writer.record_orphan(disk, &orphan(writer, id, size, now_ns, false)?)?;
+                        continue;
                     }
                     let proof = match proof {
                         Some(proof) => proof,
@@ -272,7 +286,7 @@ fn unknown(
     id: ObjectId,
     size: Bytes,
 ) -> Result<Record, OpError> {
-    if visit.catalog.read().is_recorded_removal(visit.row.disk, &id)? {
+    if visit.catalog.read().is_recorded_removal(visit.row.disk, &id)? && may_finish_removal(visit, &id)? {
         found.finished_removals += 1;
         if !dry_run {
             visit.begin_writing()?;
@@ -285,7 +299,7 @@ fn unknown(
         Some(object) => visit.catalog.read().is_referenced(object.object)?,
         None => false,
     };
-    if !wanted && let Some(copy) = theirs.open(visit) {
+    if !wanted && let Some(copy) = theirs.open(visit)? {
         wanted = copy.names_object(&id)?;
     }
     if !wanted || dry_run {
@@ -299,6 +313,22 @@ fn unknown(
         found.damaged.add(id.hex().as_bytes(), "its content does not match its name");
         Ok(Record::Orphan(id, size, true))
     }
+}
+
+/// Whether a removal that was recorded and not finished is still permitted: other copies may have gone since (N3), or
+/// this may be another disk than the one it was recorded for (D12).
+fn may_finish_removal(visit: &Visit<'_>, id: &ObjectId) -> Result<bool, OpError> {
+    let reader = visit.catalog.read();
+    if visit.deletions_forbidden {
+        return Ok(false);
+    }
+    let Some(row) = reader.object_by_id(id)? else { return Ok(true) };
+    if !reader.is_referenced(row.object)? {
+        return Ok(true);
+    }
+    let copies = shelf::evidence(&reader, &visit.disks()?, row.object, visit.time)?;
+    let grounds = Grounds::Redundant { copies: &copies, needed: 1, trust_days: reader.trust_days()? };
+    Ok(Warrant::check(row.object, visit.row.disk, grounds).is_some())
 }
 
 fn orphan(
@@ -320,8 +350,29 @@ fn content_matches(visit: &Visit<'_>, id: ObjectId) -> Result<bool, OpError> {
         Err(error) => return Err(OpError::disk(&visit.row.name)(error)),
     };
     let mut each = |bytes: u64| visit.observer.event(Event::Done { files: 0, bytes: Bytes(bytes) });
-    Ok(hash::hash_content(content.as_mut(), &mut each, &|| visit.observer.stop_requested())
-        .is_ok_and(|(found, _)| found == id))
+    match hash::hash_content(content.as_mut(), &mut each, &|| visit.observer.stop_requested()) {
+        Ok((found, _)) => Ok(found == id),
+        Err(hash::HashError::Stopped) => Err(OpError::Stopped),
+        Err(_) => Ok(false),
+    }
+}
+
+/// An orphan that was found damaged is left alone until it expires. If something refers to its content by then, it is
+/// read once more, and counts as a copy if it is whole: it was copied again since, or could not be read at that moment.
+fn came_back(visit: &mut Visit<'_>, orphan: &Orphan) -> Result<bool, OpError> {
+    let reader = visit.catalog.read();
+    let Some(object) = reader.object_by_id(&orphan.id)? else { return Ok(false) };
+    if !reader.is_referenced(object.object)? || !content_matches(visit, orphan.id)? {
+        return Ok(false);
+    }
+    let (disk, run, now_ns) = (visit.row.disk, visit.run, visit.time.now_ns);
+    visit.catalog.write("record a copy that is whole after all", |writer| -> Result<(), CatalogError> {
+        let proof = writer.record_proof(run, now_ns, ProofKind::Read)?;
+        writer.claim_copy(object.object, disk, proof)?;
+        writer.forget_orphan(disk, &orphan.id)?;
+        writer.advance_generation()
+    })?;
+    Ok(true)
 }
 
 /// Removes orphans that were first seen by an earlier run and whose retention time has passed (DESIGN 6, N7).
@@ -346,6 +397,12 @@ fn expire_orphans(visit: &mut Visit<'_>, found: &mut Reconciled) -> Result<(), O
             .filter(|orphan| newest - orphan.snapshot >= i64::from(later.max(keep)))
             .collect();
         for orphan in expired {
+            if came_back(visit, &orphan)? {
+                found.adopted.add(orphan.size);
+                found.orphans.objects = found.orphans.objects.saturating_sub(1);
+                found.orphans.bytes = found.orphans.bytes - orphan.size;
+                continue;
+            }
             visit.begin_writing()?;
             let disk = visit.row.disk;
             visit.catalog.write("record an expired orphan", |writer| -> Result<(), CatalogError> {

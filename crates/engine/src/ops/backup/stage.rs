@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use distbackup_core::model::{Bytes, ObjectNo, SnapshotNo, billed};
 
 use super::ledger::Ledger;
+use super::origins::{Copies, Holder, Origin};
 use super::sources::{self, Source};
 use crate::catalog::{Captured, CatalogError, PendingKey, PlanRow, Reader, View};
 use crate::content::{Content, Segment};
@@ -34,6 +35,8 @@ pub struct Tools<'t> {
     pub disk: &'t dyn Disk,
     /// Things that are no objects were seen among them: one may stand in the place of a copy (D15).
     pub odd_places: bool,
+    /// Copies that may be read beside the sources; none in an ordinary visit.
+    pub copies: &'t Copies<'t>,
     /// Who watches.
     pub observer: &'t dyn Observer,
 }
@@ -70,6 +73,8 @@ pub struct Copied {
 pub enum Failure {
     /// The file is left out.
     File(Vec<u8>, String),
+    /// The disk has no place for this one content, wherever it comes from.
+    Unfit(Vec<u8>, String),
     /// There is no room in the ledger: nothing was tried.
     Displaced,
     /// The disk has no room, though the ledger has.
@@ -85,7 +90,7 @@ pub enum Failure {
 impl Failure {
     /// Whether it concerns more than the one file.
     fn ends_batch(&self) -> bool {
-        !matches!(self, Failure::File(..) | Failure::Displaced)
+        !matches!(self, Failure::File(..) | Failure::Unfit(..) | Failure::Displaced)
     }
 }
 
@@ -145,8 +150,58 @@ struct Stager<'s> {
 }
 
 impl Stager<'_> {
-    /// Copies one content; a file that is not hashed yet is read again if it changes meanwhile.
+    /// Copies one content from wherever it may come.
     fn stage(&self, task: &mut Task) -> Result<Copied, Failure> {
+        let copies = self.tools.copies;
+        let PlanRow::Known(object) = task.what else { return self.read_sources(task) };
+        if copies.first
+            && let Some(copied) = self.read_copies(task, object)?
+        {
+            return Ok(copied);
+        }
+        match self.read_sources(task) {
+            Err(Failure::File(path, why)) if !copies.first => {
+                self.read_copies(task, object)?.ok_or(Failure::File(path, why))
+            }
+            other => other,
+        }
+    }
+
+    /// Copies one content from the first holder that has it whole; `None`: there is none.
+    fn read_copies(&self, task: &Task, object: ObjectNo) -> Result<Option<Copied>, Failure> {
+        for holder in self.tools.copies.holders {
+            if let Some(copied) = self.read_copy(task, object, holder)? {
+                return Ok(Some(copied));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_copy(
+        &self,
+        task: &Task,
+        object: ObjectNo,
+        holder: &Holder<'_>,
+    ) -> Result<Option<Copied>, Failure> {
+        let catalog = |error: CatalogError| Failure::Visit(error.into());
+        if !holder.may_have(&self.reader, object).map_err(catalog)? {
+            return Ok(None);
+        }
+        let why = match Origin::copy(&self.reader, holder, object).map_err(catalog)? {
+            Err(error) => error.to_string(),
+            Ok(origin) => match self.attempt(task, origin) {
+                Ok(Settled::Good(copied)) => return Ok(Some(*copied)),
+                Ok(Settled::Unstable(_) | Settled::Differs(_)) => "damaged".to_owned(),
+                Err(Failure::File(_, why)) => why,
+                Err(failure) => return Err(failure),
+            },
+        };
+        self.tools.copies.note_bad(holder, object, why);
+        Ok(None)
+    }
+
+    /// Copies one content from the sources; a file that is not hashed yet is read again if it changes meanwhile.
+    fn read_sources(&self, task: &mut Task) -> Result<Copied, Failure> {
         let mut again = match task.what {
             PlanRow::Known(_) => 1,
             PlanRow::Pending(..) => ATTEMPTS,
@@ -158,7 +213,7 @@ impl Stager<'_> {
                 None => self.open(task)?,
             };
             again -= 1;
-            match self.attempt(task, source)? {
+            match self.attempt(task, Origin::Source(Box::new(source)))? {
                 Settled::Good(copied) => return Ok(*copied),
                 Settled::Unstable(_) if again > 0 => {}
                 Settled::Unstable(path) => {
@@ -166,8 +221,11 @@ impl Stager<'_> {
                     return Err(self.left_out(path, why.to_owned()));
                 }
                 Settled::Differs(path) => {
+                    if let PlanRow::Known(object) = task.what {
+                        self.tools.copies.note_rotten(object, path.clone());
+                    }
                     let why = "its content differs from what was hashed, with the same size and times: \
-                               the source may be damaged (the copies elsewhere are kept)";
+                               the source may be damaged. It is not stored; dsb restore brings back the content as it was";
                     return Err(self.left_out(path, why.to_owned()));
                 }
             }
@@ -188,39 +246,49 @@ impl Stager<'_> {
     }
 
     fn left_out(&self, path: Vec<u8>, reason: String) -> Failure {
-        self.tools.observer.event(Event::Skipped { path: &path, reason: &reason });
+        // Where copies can stand in, it is for the caller to say what could not be had at all.
+        if self.tools.copies.holders.is_empty() {
+            self.tools.observer.event(Event::Skipped { path: &path, reason: &reason });
+        }
         Failure::File(path, reason)
     }
 
-    /// Takes room for an opened source, writes and judges it; room that was not used is given back.
-    fn attempt(&self, task: &Task, source: Source) -> Result<Settled, Failure> {
+    fn unfit(&self, path: Vec<u8>, reason: String) -> Failure {
+        self.tools.observer.event(Event::Skipped { path: &path, reason: &reason });
+        Failure::Unfit(path, reason)
+    }
+
+    /// Takes room for an opened content, writes and judges it; room that was not used is given back.
+    fn attempt(&self, task: &Task, origin: Origin<'_>) -> Result<Settled, Failure> {
         // A pending file may have another size by now than it was planned with.
-        let room = match task.what {
-            PlanRow::Known(_) => task.billed,
-            PlanRow::Pending(..) => billed(Bytes(source.stamp.size), self.tools.unit),
+        let room = match (&task.what, &origin) {
+            (PlanRow::Pending(..), Origin::Source(source)) => {
+                billed(Bytes(source.stamp.size), self.tools.unit)
+            }
+            _ => task.billed,
         };
         if !self.tools.ledger.take(room) {
             return Err(Failure::Displaced);
         }
-        let settled = self.attempt_in(task, source, room);
+        let settled = self.attempt_in(task, origin, room);
         if !matches!(settled, Ok(Settled::Good(_))) {
             self.tools.ledger.give(room);
         }
         settled
     }
 
-    fn attempt_in(&self, task: &Task, mut source: Source, billed: Bytes) -> Result<Settled, Failure> {
+    fn attempt_in(&self, task: &Task, mut origin: Origin<'_>, billed: Bytes) -> Result<Settled, Failure> {
         let disk = self.tools.disk;
-        self.tools.observer.event(Event::Working { path: &source.vpath });
-        let vpath = source.vpath.clone();
-        let staged = self.write(&mut source)?;
+        self.tools.observer.event(Event::Working { path: origin.name() });
+        let name = origin.name().to_vec();
+        let staged = self.write(&mut origin)?;
         if self.tools.odd_places
             && let Err(error @ DiskError::Foreign { .. }) = disk.open(staged.id)
         {
             disk.discard(staged).map_err(Failure::Disk)?;
-            return Err(self.left_out(vpath, format!("no place for it on the disk: {error}")));
+            return Err(self.unfit(name, format!("no place for it on the disk: {error}")));
         }
-        let judged = judge(&self.reader, self.tools, task, source, &staged);
+        let judged = judge(&self.reader, self.tools, task, origin, &staged);
         let dropped = match judged {
             Ok(Judged::Good { provisional, object }) => {
                 let copies_before = task.copies_before;
@@ -235,14 +303,14 @@ impl Stager<'_> {
         dropped
     }
 
-    fn write(&self, source: &mut Source) -> Result<Staged, Failure> {
-        let vpath = source.vpath.clone();
+    fn write(&self, origin: &mut Origin<'_>) -> Result<Staged, Failure> {
+        let name = origin.name().to_vec();
         let observer = self.tools.observer;
-        self.tools.disk.stage(&mut Watched { source, observer }).map_err(|error| match error {
+        self.tools.disk.stage(&mut Watched { content: origin, observer }).map_err(|error| match error {
             StageError::Source(error) if error.kind() == std::io::ErrorKind::Interrupted => Failure::Stopped,
-            StageError::Source(error) => self.left_out(vpath, format!("cannot read it: {error}")),
+            StageError::Source(error) => self.left_out(name, format!("cannot read it: {error}")),
             StageError::Disk(DiskError::Full { .. }) => Failure::Full,
-            StageError::Disk(error @ DiskError::TooLarge { .. }) => self.left_out(vpath, error.to_string()),
+            StageError::Disk(error @ DiskError::TooLarge { .. }) => self.unfit(name, error.to_string()),
             StageError::Disk(error) => Failure::Disk(error),
         })
     }
@@ -260,10 +328,13 @@ fn judge(
     reader: &Reader<'_>,
     tools: &Tools<'_>,
     task: &Task,
-    source: Source,
+    origin: Origin<'_>,
     staged: &Staged,
 ) -> Result<Judged, CatalogError> {
-    let Source { file, path, vpath, stamp } = source;
+    let Source { file, path, vpath, stamp } = match origin {
+        Origin::Source(source) => *source,
+        Origin::Copy { name, .. } => return judge_copy(reader, task, name, staged),
+    };
     let Ok(reading) = file.finish() else { return Ok(Judged::Unstable(vpath)) };
     if !reading.stable() {
         return Ok(Judged::Unstable(vpath));
@@ -287,10 +358,26 @@ fn judge(
     }
 }
 
-/// A source on its way to the disk, watched.
-struct Watched<'a> {
-    source: &'a mut Source,
-    observer: &'a dyn Observer,
+/// A copy of a known object is good if it has the object's name.
+fn judge_copy(
+    reader: &Reader<'_>,
+    task: &Task,
+    name: Vec<u8>,
+    staged: &Staged,
+) -> Result<Judged, CatalogError> {
+    let PlanRow::Known(object) = task.what else { return Ok(Judged::Differs(name)) };
+    Ok(match reader.object(object)?.map(|row| row.id) == Some(staged.id) {
+        true => Judged::Good { provisional: None, object: Some(object) },
+        false => Judged::Differs(name),
+    })
+}
+
+/// A content on its way, watched.
+pub struct Watched<'a> {
+    /// What is read.
+    pub content: &'a mut dyn Content,
+    /// Who watches, and may ask to stop.
+    pub observer: &'a dyn Observer,
 }
 
 impl Content for Watched<'_> {
@@ -298,7 +385,7 @@ impl Content for Watched<'_> {
         if self.observer.stop_requested() {
             return Err(std::io::Error::from(std::io::ErrorKind::Interrupted));
         }
-        let segment = self.source.file.next_segment()?;
+        let segment = self.content.next_segment()?;
         let bytes = match &segment {
             Some(Segment::Data(data)) => data.len() as u64,
             Some(Segment::Zeros(length)) => *length,

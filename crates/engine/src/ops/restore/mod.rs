@@ -57,6 +57,8 @@ pub struct RestoreNeeds {
     pub plan: RestorePlan,
     /// Entries whose content was never captured.
     pub never_captured: Problems,
+    /// Files that may have changed since their content was captured, under the same size and time (S6).
+    pub unconfirmed: Problems,
 }
 
 /// What a restore did.
@@ -84,6 +86,8 @@ pub struct RestoreOutcome {
     pub lost: Problems,
     /// Entries whose content was never captured.
     pub never_captured: Problems,
+    /// Files that may have changed since their content was captured, under the same size and time (S6).
+    pub unconfirmed: Problems,
     /// What could not be set, with the number of entries and the first reason (R6).
     pub unset: Vec<(String, u64, String)>,
     /// The user asked to stop.
@@ -108,6 +112,7 @@ impl RestoreOutcome {
             && self.missing.is_empty()
             && self.lost.is_empty()
             && self.never_captured.is_empty()
+            && self.unconfirmed.is_empty()
             && self.unset.is_empty()
             && !self.interrupted
     }
@@ -150,6 +155,9 @@ pub fn needs(
         needs.files.add(Bytes(entry.stamp.size));
         match entry.object {
             Some(object) => {
+                if entry.pending {
+                    needs.unconfirmed.add(path.as_bytes(), "it was changed or touched, and not read since");
+                }
                 let mut holders: Vec<u16> =
                     reader.holders(object)?.iter().filter_map(|disk| index.get(disk).copied()).collect();
                 holders.sort_unstable();
@@ -193,8 +201,11 @@ pub fn restore(
     let destination = Folder::destination(&options.destination)
         .map_err(OpError::io("open the destination", options.destination.clone()))?;
     check_room(reader, options, &selection, needs, &destination)?;
-    let mut outcome =
-        RestoreOutcome { never_captured: needs.never_captured.clone(), ..RestoreOutcome::default() };
+    let mut outcome = RestoreOutcome {
+        never_captured: needs.never_captured.clone(),
+        unconfirmed: needs.unconfirmed.clone(),
+        ..RestoreOutcome::default()
+    };
     observer.event(Event::Begin {
         phase: Phase::Restore,
         files: needs.files.objects,

@@ -10,12 +10,12 @@ use crossbeam_channel::Sender;
 use distbackup_core::diff::{Verdict, judge};
 use distbackup_core::model::{Bytes, DirNo, Holes, Kind, Metadata, Owner, Stamp, VirtualPath};
 
+use super::place::{Place, SKIP_MARK};
 use super::record::Difference;
 use super::walk::{Job, NO_FILESYSTEM, OpenFolder, RealPaths, Walk, Where, open};
 use crate::catalog::{At, CatalogError, Entries, EntryRow, LinkName, NewEntry, Reader, SourceRow};
 use crate::metadata;
 use crate::ops::filesystems::Filesystem;
-use crate::ops::mapping::Mapping;
 use crate::platform::{self, Stat};
 use crate::progress::Event;
 
@@ -87,16 +87,12 @@ pub fn begin<'m>(walk: &Walk<'m, '_>, reader: Reader<'_>) -> Result<Vec<Differen
     let parcel = Parcel { out: None, differences: Vec::new() };
     let mut comparison = Comparison { walk, reader, cache: &mut cache, parcel };
     let root = VirtualPath::root();
+    let place = Place::root(walk.mapping, walk.config);
     if walk.mapping.source.is_some() {
         // The root's own metadata stands under the empty name in no folder.
-        comparison.mapped(DirNo(0), b"", walk.mapping, &root)?;
+        comparison.mapped(DirNo(0), b"", &place, &root)?;
     } else {
-        walk.push(Job {
-            place: Where::Virtual(root),
-            node: DirNo::ROOT,
-            fresh: false,
-            mapping: Some(walk.mapping),
-        });
+        walk.push(Job { place: Where::Virtual(root), node: DirNo::ROOT, fresh: false, below: place });
     }
     Ok(comparison.parcel.differences)
 }
@@ -119,6 +115,7 @@ pub fn compare<'m, 'c>(
 
 impl<'m> Comparison<'_, 'm, '_, '_, '_> {
     fn folder(&mut self, entries: &mut Entries<'_>, job: Job<'m>) -> Result<(), CatalogError> {
+        let here = job.below;
         let (opened, vpath) = match job.place {
             Where::Virtual(vpath) => (None, Some(vpath)),
             Where::Open(folder) => (Some(folder), None),
@@ -127,13 +124,13 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 Err(error) => {
                     let path = parent.vpath().join(&name);
                     self.walk.problems.add(path.as_bytes(), &format!("cannot open the folder: {error}"));
-                    return self.unseen(job.node, job.mapping, &path);
+                    return self.unseen(job.node, &here, &path);
                 }
             },
         };
         let Some(opened) = opened else {
             let vpath = vpath.unwrap_or_else(VirtualPath::root);
-            return self.without_listing(entries, job.node, job.mapping, &vpath);
+            return self.without_listing(entries, job.node, &here, &vpath);
         };
         let names = match opened.folder.names() {
             Ok(names) => names,
@@ -141,7 +138,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 // S12: an incomplete listing is no evidence that anything was deleted.
                 let path = opened.vpath();
                 self.walk.problems.add(path.as_bytes(), &format!("cannot list the folder: {error}"));
-                return self.unseen(job.node, job.mapping, &path);
+                return self.unseen(job.node, &here, &path);
             }
         };
         if opened.is_root()
@@ -153,27 +150,39 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             // S1: a source that is empty where it was not is most likely not mounted.
             let path = opened.vpath();
             self.walk.keep(&path, "the source is empty now; is its filesystem mounted?");
-            return self.unseen(job.node, job.mapping, &path);
+            return self.unseen(job.node, &here, &path);
         }
         let opened = Arc::new(opened);
-        let hidden = job.mapping.map(|mapping| &mapping.children).filter(|children| !children.is_empty());
+        let mapped = here.mapped_names();
+        let skipped = names.iter().any(|name| name == SKIP_MARK);
         // Real folders on the way to a mapping, which are entries like others.
         let mut on_the_way: Vec<Vec<u8>> = Vec::new();
         let mut cursor = if job.fresh { None } else { Some(entries.of(job.node)?) };
         let mut row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
         let (mut files, mut bytes) = (0, 0);
-        for name in names.iter() {
-            let below = hidden.and_then(|children| children.get(name));
+        for name in names.iter().filter(|_| !skipped) {
+            let below = mapped.and_then(|children| children.get(name));
             if below.is_some_and(|mapping| mapping.source.is_some()) {
                 continue; // S13: the inner mapping wins
             }
             while let Some(known) = row.take_if(|known| known.name.as_slice() < name) {
-                self.vanished(known, hidden);
+                self.vanished(known, Some(&here));
                 row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
             }
             let known = row.take_if(|known| known.name.as_slice() == name);
             if known.is_some() {
                 row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
+            }
+            if here.locks(name) {
+                self.walk.counts.locked.fetch_add(1, Ordering::Relaxed);
+                on_the_way.extend(below.map(|_| name.to_vec()));
+                continue;
+            }
+            if here.hides(name) {
+                if let Some(known) = known {
+                    self.vanished(known, Some(&here));
+                }
+                continue;
             }
             match opened.folder.stat(name) {
                 // What stands in the way of a mapping farther below is hidden by it, too (S13).
@@ -184,11 +193,11 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                         bytes += stat.size;
                     }
                     on_the_way.extend(below.map(|_| name.to_vec()));
-                    self.entry(&opened, job.node, name, &stat, known, below)?;
+                    self.entry(&opened, job.node, name, &stat, known, &here)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if let Some(known) = known {
-                        self.vanished(known, hidden);
+                        self.vanished(known, Some(&here));
                     }
                 }
                 // S12, for one name: what is known of it stays.
@@ -199,16 +208,13 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             }
         }
         while let Some(known) = row {
-            self.vanished(known, hidden);
+            self.vanished(known, Some(&here));
             row = cursor.as_mut().map(|cursor| cursor.next_entry()).transpose()?.flatten();
         }
         self.count(files, bytes);
-        if let Some(mapping) = job.mapping {
-            let vpath = opened.vpath();
-            for (name, child) in &mapping.children {
-                if !on_the_way.contains(name) {
-                    self.mapped(job.node, name, child, &vpath.join(name))?;
-                }
+        for name in mapped.into_iter().flat_map(|names| names.keys()) {
+            if !on_the_way.contains(name) {
+                self.mapped(job.node, name, &here.child(name), &opened.vpath().join(name))?;
             }
         }
         Ok(())
@@ -226,36 +232,32 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         &mut self,
         entries: &mut Entries<'_>,
         node: DirNo,
-        mapping: Option<&'m Mapping>,
+        here: &Place<'m>,
         vpath: &VirtualPath,
     ) -> Result<(), CatalogError> {
-        let children = mapping.map(|mapping| &mapping.children);
         let mut cursor = entries.of(node)?;
         while let Some(known) = cursor.next_entry()? {
-            self.vanished(known, children);
+            self.vanished(known, Some(here));
         }
-        for (name, child) in children.into_iter().flatten() {
-            self.mapped(node, name, child, &vpath.join(name))?;
-        }
-        Ok(())
+        self.unseen(node, here, vpath)
     }
 
     /// A folder that cannot be seen keeps its entries (N6); sources mapped below it are scanned all the same.
-    fn unseen(
-        &mut self,
-        node: DirNo,
-        mapping: Option<&'m Mapping>,
-        vpath: &VirtualPath,
-    ) -> Result<(), CatalogError> {
-        for (name, child) in mapping.into_iter().flat_map(|mapping| &mapping.children) {
-            self.mapped(node, name, child, &vpath.join(name))?;
+    fn unseen(&mut self, node: DirNo, here: &Place<'m>, vpath: &VirtualPath) -> Result<(), CatalogError> {
+        for name in here.mapped_names().into_iter().flat_map(|names| names.keys()) {
+            self.mapped(node, name, &here.child(name), &vpath.join(name))?;
         }
         Ok(())
     }
 
-    fn vanished(&mut self, known: EntryRow, mapped: Option<&std::collections::BTreeMap<Vec<u8>, Mapping>>) {
-        if mapped.is_some_and(|children| children.contains_key(&known.name)) {
+    /// A name that is not there any more, or not to be in the tree; `here` is its folder.
+    fn vanished(&mut self, known: EntryRow, here: Option<&Place<'m>>) {
+        if here.and_then(Place::mapped_names).is_some_and(|names| names.contains_key(&known.name)) {
             return; // its place is taken by a mapping, which is compared on its own
+        }
+        if here.is_some_and(|here| here.keeps(&known.name)) {
+            self.walk.counts.locked.fetch_add(1, Ordering::Relaxed);
+            return;
         }
         let EntryRow { directory, name, node, .. } = known;
         self.parcel.push(match node {
@@ -269,18 +271,26 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         &mut self,
         directory: DirNo,
         name: &[u8],
-        mapping: &'m Mapping,
+        place: &Place<'m>,
         vpath: &VirtualPath,
     ) -> Result<(), CatalogError> {
+        if place.is_locked() {
+            self.walk.counts.locked.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let known = self.reader.entry(directory, name, At::Now)?;
-        let Some(source) = &mapping.source else {
-            return self.virtual_folder(directory, name, mapping, vpath, known);
+        if place.is_hidden() {
+            known.into_iter().for_each(|known| self.vanished(known, None));
+            return Ok(());
+        }
+        let Some(source) = place.mapping().and_then(|mapping| mapping.source.as_ref()) else {
+            return self.virtual_folder(directory, name, place, vpath, known);
         };
         let root = match self.open_root(source, vpath) {
             Some(root) => root,
             None => {
                 let node = known.and_then(|row| row.node);
-                return node.map_or(Ok(()), |node| self.unseen(node, Some(mapping), vpath));
+                return node.map_or(Ok(()), |node| self.unseen(node, place, vpath));
             }
         };
         let stat = match root.folder.stat_self() {
@@ -311,7 +321,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             holes: Holes::default(),
         };
         self.folder_row(entry, known)?;
-        self.walk.push(Job { place: Where::Open(root), node, fresh, mapping: Some(mapping) });
+        self.walk.push(Job { place: Where::Open(root), node, fresh, below: place.clone() });
         Ok(())
     }
 
@@ -336,7 +346,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         &mut self,
         directory: DirNo,
         name: &[u8],
-        mapping: &'m Mapping,
+        below: &Place<'m>,
         vpath: &VirtualPath,
         known: Option<EntryRow>,
     ) -> Result<(), CatalogError> {
@@ -359,7 +369,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         };
         self.folder_row(entry, known)?;
         let place = Where::Virtual(vpath.clone());
-        self.walk.push(Job { place, node, fresh, mapping: Some(mapping) });
+        self.walk.push(Job { place, node, fresh, below: below.clone() });
         Ok(())
     }
 
@@ -397,7 +407,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         name: &[u8],
         stat: &Stat,
         known: Option<EntryRow>,
-        below: Option<&'m Mapping>,
+        here: &Place<'m>,
     ) -> Result<(), CatalogError> {
         let Some(kind) = stat.kind.to_kind() else {
             // A socket means nothing without its program (S14).
@@ -422,7 +432,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         let verdict = known.as_ref().map(|row| judge((row.kind, &row.stamp), (kind, &stamp)));
         if verdict == Some(Verdict::Unchanged) {
             if let Some(node) = known.and_then(|row| row.node) {
-                self.push_child(folder, name, node, false, below);
+                self.push_child(folder, name, node, false, here);
             }
             return Ok(());
         }
@@ -478,7 +488,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 .and_then(|row| row.link),
         });
         match (verdict, known) {
-            (None | Some(Verdict::Unchanged), _) | (_, None) => self.birth(folder, entry, stat, below)?,
+            (None | Some(Verdict::Unchanged), _) | (_, None) => self.birth(folder, entry, stat, here)?,
             (Some(Verdict::Confirm), Some(row)) => {
                 // The content is presumed, so its copies stay those of a live object until it was read.
                 let (object, holes) = (row.object, row.holes);
@@ -489,12 +499,12 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 let difference = self.compare_others(NewEntry { node: row.node, ..entry }, &row)?;
                 self.parcel.push(difference);
                 if let Some(node) = row.node {
-                    self.push_child(folder, name, node, false, below);
+                    self.push_child(folder, name, node, false, here);
                 }
             }
             (Some(Verdict::Replaced), Some(row)) => {
                 self.vanished(row, None);
-                self.birth(folder, entry, stat, below)?;
+                self.birth(folder, entry, stat, here)?;
             }
         }
         if let Some(link) = link.filter(|link| link.stamp.inode != 0) {
@@ -508,7 +518,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         folder: &Arc<OpenFolder>,
         mut entry: NewEntry,
         stat: &Stat,
-        below: Option<&'m Mapping>,
+        here: &Place<'m>,
     ) -> Result<(), CatalogError> {
         if entry.kind == Kind::Directory {
             let moved = self.moved_from(&entry, stat)?;
@@ -516,7 +526,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             entry.node = Some(node);
             let name = entry.name.clone();
             self.parcel.push(Difference::Birth(Box::new(entry)));
-            self.push_child(folder, &name, node, moved.is_none(), below);
+            self.push_child(folder, &name, node, moved.is_none(), here);
         } else {
             self.parcel.push(Difference::Birth(Box::new(entry)));
         }
@@ -546,15 +556,9 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         Ok((free && same_kind && self.walk.moved.claim(node)).then_some(node))
     }
 
-    fn push_child(
-        &self,
-        folder: &Arc<OpenFolder>,
-        name: &[u8],
-        node: DirNo,
-        fresh: bool,
-        mapping: Option<&'m Mapping>,
-    ) {
-        self.walk.push(Job { place: Where::Below(Arc::clone(folder), name.to_vec()), node, fresh, mapping });
+    fn push_child(&self, folder: &Arc<OpenFolder>, name: &[u8], node: DirNo, fresh: bool, here: &Place<'m>) {
+        let below = here.child(name);
+        self.walk.push(Job { place: Where::Below(Arc::clone(folder), name.to_vec()), node, fresh, below });
     }
 
     /// The filesystem of a name: its folder's, unless something is mounted there.

@@ -10,6 +10,7 @@
 
 mod capture;
 mod folder;
+mod place;
 mod record;
 mod walk;
 
@@ -19,6 +20,7 @@ use distbackup_core::plan::Tally;
 use super::guard::{self, Held, Moment};
 use super::mapping::Mapping;
 use super::problems::SharedProblems;
+use super::sources::configuration;
 use super::{OpError, Problems};
 use crate::catalog::{Catalog, Pending};
 use crate::clock::Clock;
@@ -34,6 +36,8 @@ pub struct UpdateOptions {
     /// Leave new content pending, for a backup that hashes while it copies. What is only presumed to be
     /// unchanged is read all the same.
     pub scan_only: bool,
+    /// Look at locked places, too.
+    pub ignore_locks: bool,
 }
 
 /// A source or a part of one whose entries were kept because it could not be seen (S1, S2, S12).
@@ -64,6 +68,8 @@ pub struct UpdateOutcome {
     pub moved: u64,
     /// Sockets, which are not backed up.
     pub sockets: u64,
+    /// Locked places, whose entries were kept without a look.
+    pub locked: u64,
     /// Files read and hashed.
     pub hashed: Tally,
     /// Files whose content is still to be read.
@@ -102,6 +108,7 @@ pub fn update(
         return Err(OpError::NoSources);
     }
     let mapping = Mapping::of(sources);
+    let config = configuration(&catalog.read(), options.ignore_locks)?;
     let filesystems = Filesystems::load(&catalog.read())?;
     let problems = SharedProblems::new(observer);
     let mut outcome = UpdateOutcome::default();
@@ -110,8 +117,18 @@ pub fn update(
     outcome.clock_leapt = time.leap;
 
     observer.event(Event::Begin { phase: Phase::Scan, files: 0, bytes: Bytes(0) });
-    let scanned =
-        walk::scan(catalog, time, run, &mapping, &filesystems, &problems, options, observer, &mut outcome);
+    let scanned = walk::scan(
+        catalog,
+        time,
+        run,
+        &mapping,
+        &config,
+        &filesystems,
+        &problems,
+        options,
+        observer,
+        &mut outcome,
+    );
     observer.event(Event::End);
     scanned?;
     // A backup that hashes while it copies takes what is new. What only may have changed has copies already

@@ -13,8 +13,10 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use crossbeam_channel::{Sender, bounded};
 use distbackup_core::model::{Bytes, DirNo, FilesystemNo, LinkNo, RunNo, VirtualPath};
+use distbackup_core::rules::ConfigTree;
 
 use super::folder;
+use super::place::Place;
 use super::record::{Difference, MovedFolders, Recorder};
 use super::{Kept, UpdateOptions, UpdateOutcome};
 use crate::catalog::{At, Catalog, CatalogError, CatalogTime, SourceRow, View};
@@ -101,8 +103,8 @@ pub struct Job<'m> {
     pub node: DirNo,
     /// The catalog has no rows for it.
     pub fresh: bool,
-    /// Mappings that hide or add names here.
-    pub mapping: Option<&'m Mapping>,
+    /// What is mapped and configured there.
+    pub below: Place<'m>,
 }
 
 /// The stack of folders to do.
@@ -119,6 +121,7 @@ pub struct Walk<'m, 'p> {
     stack: Mutex<Stack<'m>>,
     wake: Condvar,
     pub mapping: &'m Mapping,
+    pub config: &'m ConfigTree,
     pub filesystems: &'p Filesystems,
     pub accounts: Accounts,
     pub problems: &'p SharedProblems<'p>,
@@ -138,6 +141,8 @@ pub struct Counts {
     pub bytes: AtomicU64,
     pub others: AtomicU64,
     pub sockets: AtomicU64,
+    /// Locked places that nobody looked at.
+    pub locked: AtomicU64,
 }
 
 impl<'m> Walk<'m, '_> {
@@ -234,6 +239,7 @@ pub fn scan(
     time: CatalogTime,
     run: Option<RunNo>,
     mapping: &Mapping,
+    config: &ConfigTree,
     filesystems: &Filesystems,
     problems: &SharedProblems<'_>,
     options: &UpdateOptions,
@@ -245,6 +251,7 @@ pub fn scan(
         stack: Mutex::default(),
         wake: Condvar::new(),
         mapping,
+        config,
         filesystems,
         accounts: Accounts::new(),
         problems,
@@ -306,6 +313,7 @@ pub fn scan(
     outcome.files.objects = count(&walk.counts.files);
     outcome.files.bytes = Bytes(count(&walk.counts.bytes));
     outcome.others = count(&walk.counts.others);
+    outcome.locked = count(&walk.counts.locked);
     outcome.sockets = count(&walk.counts.sockets);
     outcome.snapshot = recorded.snapshot;
     outcome.added = recorded.added;

@@ -60,7 +60,7 @@ impl Pass<'_> {
     /// Tells whether everything chosen was read.
     fn slices(&mut self, round: &mut Round, limit_ns: i64) -> Result<bool, OpError> {
         let first = round.draw.first(FOLDERS);
-        for times in self.options.part.slices(&round.ages, limit_ns) {
+        for times in self.options.part.slices(&round.ages, limit_ns, round.since_ns) {
             let mut queue: Vec<AgedCopy> = Vec::new();
             for prefix in (first..FOLDERS).chain(0..first) {
                 queue.extend(self.chosen_in(round, prefix, &times)?);
