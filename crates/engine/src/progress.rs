@@ -17,6 +17,8 @@ pub enum Phase {
     Remove,
     /// Objects are copied to the disk.
     Copy,
+    /// What was copied is read again from the medium; lies within [`Phase::Copy`].
+    ReadBack,
     /// The catalog is copied to the disk.
     Publish,
     /// Objects are read and checked.

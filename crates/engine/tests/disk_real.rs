@@ -94,7 +94,9 @@ impl Mounted {
         let length = usize::try_from(image.metadata().unwrap().len()).unwrap();
         let mut all = vec![0; length];
         image.read_exact_at(&mut all, 0).unwrap();
-        let Some(at) = (0..length).step_by(512).find(|at| all[*at..].starts_with(content)) else { return false };
+        let Some(at) = (0..length).step_by(512).find(|at| all[*at..].starts_with(content)) else {
+            return false;
+        };
         image.write_all_at(&[all[at] ^ 1], at as u64).unwrap();
         true
     }
@@ -194,7 +196,8 @@ impl Bench for FolderBench {
     fn rot_beneath(&mut self, id: ObjectId) -> bool {
         let Place::Mounted(mounted) = &self.place else { return false };
         let name = id.hex();
-        let content = std::fs::read(self.folder().join("distbackup-objects").join(&name[..3]).join(&name)).unwrap();
+        let content =
+            std::fs::read(self.folder().join("distbackup-objects").join(&name[..3]).join(&name)).unwrap();
         mounted.rot_beneath(&content)
     }
 
@@ -212,7 +215,10 @@ fn a_folder_keeps_all_laws() {
     for each_file in [false, true] {
         let place = || Place::Temporary(tempfile::tempdir().unwrap());
         let make = || Box::new(FolderBench::new(place(), each_file)) as Box<dyn Bench>;
-        assert_eq!(check_laws(&make).unwrap(), ["change the medium beneath", "cut the power", "let a sync fail"]);
+        assert_eq!(
+            check_laws(&make).unwrap(),
+            ["change the medium beneath", "cut the power", "let a sync fail"]
+        );
     }
 }
 

@@ -323,7 +323,11 @@ fn reading_back_asks_the_medium(
         works(6, bench.disk().commit(vec![staged]))?;
     }
     for (id, content) in ids.iter().zip(CONTENTS) {
-        ensure(6, read_back(bench.disk(), *id).as_deref() == Ok(content), "what was written is not read back")?;
+        ensure(
+            6,
+            read_back(bench.disk(), *id).as_deref() == Ok(content),
+            "what was written is not read back",
+        )?;
     }
     let mut absent = ids[0];
     absent.0[31] ^= 1;

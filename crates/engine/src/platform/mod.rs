@@ -6,8 +6,8 @@
 //! port: nothing is simulated, and tests use real files.
 
 mod accounts;
-mod change;
 mod cached;
+mod change;
 mod durable;
 mod far;
 mod filesystem;
@@ -31,8 +31,8 @@ mod system;
 mod system;
 
 pub use accounts::Accounts;
-pub use change::{Handle, make_node_at};
 pub use cached::is_in_memory;
+pub use change::{Handle, make_node_at};
 pub use durable::{sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};
 pub use holes::{data_ranges, next_data};

@@ -225,7 +225,8 @@ impl Disk for SimulatedDisk {
         let path = layout::object_path(id);
         state.begin(Action::Read, &path)?;
         let inode = state.file(&path)?.ok_or(DiskError::Missing(id))?;
-        let tree = if state.lies(Lie::ReadsBackFromMemory) { &state.medium.cached } else { &state.medium.durable };
+        let tree =
+            if state.lies(Lie::ReadsBackFromMemory) { &state.medium.cached } else { &state.medium.durable };
         let blob = tree.content(inode);
         Ok(ReadBack { content: Box::new(BlobContent { blob, next: 0 }), from_memory: false })
     }
