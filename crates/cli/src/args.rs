@@ -440,6 +440,9 @@ pub struct BackupArgs {
     /// Leave so many percent of the disk free of copies that not everything can have
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=90))]
     pub reserve: u8,
+    /// Read everything again from the medium after it was written, before it counts as a copy
+    #[arg(long)]
+    pub read_back: bool,
     /// With --update: accept what looks like an accident
     #[arg(long)]
     pub accept: bool,

@@ -19,6 +19,8 @@ pub enum Phase {
     Copy,
     /// Objects are put into the staging folder.
     Stage,
+    /// What was copied is read again from the medium; lies within [`Phase::Copy`].
+    ReadBack,
     /// The catalog is copied to the disk.
     Publish,
     /// Objects are read and checked.

@@ -5,7 +5,7 @@ use std::path::Path;
 use distbackup_core::model::{Bytes, RunNo, SizeRule, parse_size};
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
-use distbackup_engine::ops::backup::{self, BackupOptions, VisitOutcome};
+use distbackup_engine::ops::backup::{self, BackupOptions, ReadBackOutcome, VisitOutcome};
 use distbackup_engine::ops::update::UpdateOptions;
 use distbackup_engine::ops::{OpError, disks, shelf, sources};
 use distbackup_engine::platform::{self, Access};
@@ -80,6 +80,7 @@ fn work(
         accept: args.accept || context.global.yes,
         dry_run: context.global.dry_run,
         streams: 2,
+        read_back: args.read_back,
     };
     let wanted: Vec<Option<&str>> =
         if disks.is_empty() { vec![None] } else { disks.iter().map(|disk| Some(disk.as_str())).collect() };
@@ -202,6 +203,9 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
             "fits_nowhere": tally(planned.fits_nowhere), "pending": tally(outcome.pending),
             "held": outcome.held.map(|held| super::update::held_json(&held)),
             "waiting": outcome.waiting.map(|waiting| tally(waiting.gone)),
+            "read_back": outcome.read_back.as_ref().map(|read| json!({
+                "good": tally(read.good), "from_memory": tally(read.from_memory), "bad": read.bad.count,
+            })),
             "problems": outcome.problems.count, "full": outcome.full, "interrupted": outcome.interrupted,
         }),
     );
@@ -248,6 +252,9 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
         ));
     } else if !options.dry_run {
         report_done(context, outcome, copied);
+    }
+    if let Some(read) = &outcome.read_back {
+        report_read_back(context, outcome, read);
     }
     render.problems("could not be copied; they will be tried again next time", &outcome.problems);
     if planned.fits_nowhere.objects > 0 {
@@ -296,7 +303,30 @@ fn exit(outcome: &VisitOutcome, options: &BackupOptions) -> Exit {
     if !found.wrong_size.is_empty() || !found.missing.is_empty() || !found.damaged.is_empty() {
         exit = exit.or_graver(Exit::DAMAGE);
     }
+    if outcome.read_back.as_ref().is_some_and(|read| !read.bad.is_empty()) {
+        exit = exit.or_graver(Exit::DAMAGE);
+    }
     exit
+}
+
+/// What did not come back from the medium, and what that means.
+fn report_read_back(context: &Context<'_>, outcome: &VisitOutcome, read: &ReadBackOutcome) {
+    let render = context.render;
+    if read.from_memory.objects > 0 {
+        let objects = count(read.from_memory.objects, "object was", "objects were");
+        render.note(&format!(
+            "{objects} read back from memory, not from the medium: its filesystem keeps its files there, or does not let \
+             go of them. They count as written, not as read."
+        ));
+    }
+    render.problems("not copied: the disk did not give back what was written", &read.bad);
+    if !read.bad.is_empty() {
+        let disk = &outcome.disk;
+        render.warning(&format!(
+            "{disk} took what it cannot give back: it may be failing, or smaller than it says. What it holds from before: \
+             dsb verify {disk}"
+        ));
+    }
 }
 
 fn report_done(context: &Context<'_>, outcome: &VisitOutcome, copied: distbackup_core::plan::Tally) {
@@ -304,6 +334,10 @@ fn report_done(context: &Context<'_>, outcome: &VisitOutcome, copied: distbackup
     for (before, tally) in outcome.copied.0.iter().enumerate().filter(|(_, tally)| tally.objects > 0) {
         let objects = count(tally.objects, "object", "objects");
         render.say(&format!("Copied {objects}, {}: {}.", render.size(tally.bytes), plan::level(before)));
+    }
+    if let Some(read) = outcome.read_back.as_ref().filter(|read| read.good.objects > 0) {
+        let (objects, size) = (count(read.good.objects, "object", "objects"), render.size(read.good.bytes));
+        render.say(&format!("Read back {objects}, {size}: the disk holds what was written."));
     }
     for (tally, why) in [
         (outcome.cleaned, "kept by no snapshot any more"),

@@ -31,6 +31,8 @@ struct State {
     bar: Option<ProgressBar>,
     shown: Option<Instant>,
     path: String,
+    /// A phase within which this one began, with the files and bytes that it had counted.
+    outer: Option<(Box<State>, u64, u64)>,
 }
 
 fn title(phase: Phase) -> &'static str {
@@ -42,6 +44,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Remove => "removing",
         Phase::Copy => "copying",
         Phase::Stage => "copying to the staging folder",
+        Phase::ReadBack => "reading back",
         Phase::Publish => "copying the catalog",
         Phase::Verify => "verifying",
         Phase::Restore => "restoring",
@@ -79,13 +82,18 @@ impl Progress {
         match event {
             Event::Begin { phase, files, bytes } => {
                 let mut state = self.lock();
+                let counted = (self.files.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed));
+                let mut before = std::mem::take(&mut *state);
+                // Two bars at a time would write over each other; the outer one comes back with its next file.
+                if let Some(bar) = before.bar.take() {
+                    bar.finish_and_clear();
+                }
                 *state = State {
                     phase: Some((phase, Instant::now())),
                     totals: (files, bytes.0),
+                    outer: before.phase.is_some().then(|| (Box::new(before), counted.0, counted.1)),
                     ..State::default()
                 };
-                self.files.store(0, Ordering::Relaxed);
-                self.bytes.store(0, Ordering::Relaxed);
             }
             Event::Done { files, bytes } => {
                 self.files.fetch_add(files, Ordering::Relaxed);
@@ -107,6 +115,11 @@ impl Progress {
                     bar.finish_and_clear();
                 }
                 state.phase = None;
+                if let Some((outer, files, bytes)) = state.outer.take() {
+                    *state = *outer;
+                    self.files.store(files, Ordering::Relaxed);
+                    self.bytes.store(bytes, Ordering::Relaxed);
+                }
             }
             Event::Skipped { .. } | Event::Damaged { .. } | Event::Note { .. } => {}
         }

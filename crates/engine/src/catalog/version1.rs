@@ -69,6 +69,9 @@ pub struct Version1File {
     pub sidecar: bool,
 }
 
+/// A mapping in it: virtual path and real path, raw bytes.
+pub type Version1Source = (Vec<u8>, Vec<u8>);
+
 /// Text or bytes; anything else is nothing.
 fn bytes(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<u8>> {
     Ok(match row.get_ref(at)? {
@@ -155,8 +158,8 @@ impl Version1 {
         Ok(all)
     }
 
-    /// Mappings: virtual path and real path.
-    pub fn sources(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+    /// All mappings.
+    pub fn sources(&self) -> Result<Vec<Version1Source>, CatalogError> {
         let sql = "SELECT virtual_path, real_path FROM path_map ORDER BY virtual_path";
         self.all(sql, |row| Ok((bytes(row, 0)?, bytes(row, 1)?)))
     }

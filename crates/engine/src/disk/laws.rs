@@ -8,7 +8,7 @@ use distbackup_core::model::{Bytes, ObjectId};
 use super::layout;
 use super::port::{Disk, DiskError, Listed, Staged};
 use super::simulated::{Planted, PowerCut, SimulatedDisk};
-use crate::content::{InMemory, Segment};
+use crate::content::{Content, InMemory, Segment};
 
 /// A disk on the workbench: what the suite does to it from outside. Methods that the bench cannot do return `false`.
 pub trait Bench {
@@ -20,6 +20,10 @@ pub trait Bench {
     fn fail_sync_after(&mut self, passed: u64) -> bool;
     /// Puts something at `path` below the disk's folder, making folders on the way; a symlink leads to a file outside.
     fn plant(&mut self, path: &str, what: Planted) -> bool;
+    /// Turns a bit of a committed object over on the medium, and leaves alone what memory remembers of it.
+    fn rot_beneath(&mut self, _id: ObjectId) -> bool {
+        false
+    }
     /// Whether anything, a symlink too, bears this name below the disk's folder.
     fn exists(&self, path: &str) -> bool;
     /// Whether the file outside is still what it was.
@@ -45,6 +49,7 @@ pub fn check_laws(make: &dyn Fn() -> Box<dyn Bench>) -> Result<Vec<&'static str>
     staged_content_is_invisible(make)?;
     only_objects_are_removed(make, &mut skipped)?;
     nothing_outside_is_touched(make, &mut skipped)?;
+    reading_back_asks_the_medium(make, &mut skipped)?;
     skipped.sort_unstable();
     skipped.dedup();
     Ok(skipped)
@@ -77,7 +82,15 @@ fn stage(law: u8, disk: &dyn Disk, content: &[u8]) -> Result<Staged, Broken> {
 
 /// Reads an object, or says why not.
 fn read(disk: &dyn Disk, id: ObjectId) -> Result<Vec<u8>, String> {
-    let mut content = disk.open(id).map_err(|error| error.to_string())?;
+    read_all(disk.open(id).map_err(|error| error.to_string())?.as_mut())
+}
+
+/// Reads an object from the medium, or says why not.
+fn read_back(disk: &dyn Disk, id: ObjectId) -> Result<Vec<u8>, String> {
+    read_all(disk.read_back(id).map_err(|error| error.to_string())?.content.as_mut())
+}
+
+fn read_all(content: &mut dyn Content) -> Result<Vec<u8>, String> {
     let mut all = Vec::new();
     while let Some(segment) = content.next_segment().map_err(|error| error.to_string())? {
         match segment {
@@ -298,6 +311,37 @@ fn nothing_outside_is_touched(
     Ok(())
 }
 
+fn reading_back_asks_the_medium(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    let mut bench = make();
+    let mut ids = Vec::new();
+    for content in CONTENTS {
+        let staged = stage(6, bench.disk(), content)?;
+        ids.push(staged.id);
+        works(6, bench.disk().commit(vec![staged]))?;
+    }
+    for (id, content) in ids.iter().zip(CONTENTS) {
+        ensure(
+            6,
+            read_back(bench.disk(), *id).as_deref() == Ok(content),
+            "what was written is not read back",
+        )?;
+    }
+    let mut absent = ids[0];
+    absent.0[31] ^= 1;
+    ensure(6, bench.disk().read_back(absent).is_err(), "what is not there is read back")?;
+    // Memory knows it: it was just read.
+    ensure_whole(6, bench.disk(), ids[0], CONTENTS[0], "before its medium rots")?;
+    if !bench.rot_beneath(ids[0]) {
+        skipped.push("change the medium beneath");
+        return Ok(());
+    }
+    let found = read_back(bench.disk(), ids[0]);
+    ensure(6, found.as_deref() != Ok(CONTENTS[0]), "what memory remembers is taken for what the medium holds")
+}
+
 impl Bench for SimulatedDisk {
     fn disk(&self) -> &dyn Disk {
         self
@@ -315,6 +359,11 @@ impl Bench for SimulatedDisk {
 
     fn plant(&mut self, path: &str, what: Planted) -> bool {
         SimulatedDisk::plant(self, path, what, b"planted");
+        true
+    }
+
+    fn rot_beneath(&mut self, id: ObjectId) -> bool {
+        SimulatedDisk::rot_beneath(self, id);
         true
     }
 

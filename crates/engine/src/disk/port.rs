@@ -74,6 +74,14 @@ pub struct Staged {
     pub handle: u64,
 }
 
+/// An object that is read from the medium.
+pub struct ReadBack<'d> {
+    /// What the medium holds.
+    pub content: Box<dyn Content + Send + 'd>,
+    /// The system gives it from memory all the same: it lies on a filesystem in memory, or cannot be dropped from there.
+    pub from_memory: bool,
+}
+
 /// Why a content could not be staged: trouble with the source is one file's, trouble with the disk is the visit's.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -173,6 +181,7 @@ pub enum DiskError {
 ///    [`clear_incoming`](Disk::clear_incoming).
 /// 4. [`remove`](Disk::remove) deletes only regular files with an object's name; it succeeds if there is none.
 /// 5. Nothing outside the disk's own folder is ever read or written, whatever stands in it (D15, rule 7).
+/// 6. [`read_back`](Disk::read_back) gives what the medium holds, whatever memory remembers of it.
 pub trait Disk: Sync {
     /// Reads the identity file.
     fn identity(&self) -> Result<Identity, DiskError>;
@@ -191,6 +200,9 @@ pub trait Disk: Sync {
 
     /// Opens an object for reading.
     fn open(&self, id: ObjectId) -> Result<Box<dyn Content + Send + '_>, DiskError>;
+
+    /// Opens an object that was committed for reading from the medium, as far as the system lets us.
+    fn read_back(&self, id: ObjectId) -> Result<ReadBack<'_>, DiskError>;
 
     /// Streams a content to the disk under a temporary name and hashes it on the way. Holes stay
     /// holes where the filesystem knows them. On error nothing is left behind.

@@ -151,7 +151,7 @@ impl Import<'_> {
 
     fn told(&self, rows: &mut u64) -> Result<(), CatalogError> {
         *rows += 1;
-        if *rows % TELL_EVERY == 0 {
+        if rows.is_multiple_of(TELL_EVERY) {
             self.observer.event(Event::Done { files: TELL_EVERY, bytes: Bytes(0) });
             if self.observer.stop_requested() {
                 return Err(CatalogError::Stopped);

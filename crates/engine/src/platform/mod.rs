@@ -6,6 +6,7 @@
 //! port: nothing is simulated, and tests use real files.
 
 mod accounts;
+mod cached;
 mod change;
 mod durable;
 mod far;
@@ -30,6 +31,7 @@ mod system;
 mod system;
 
 pub use accounts::Accounts;
+pub use cached::is_in_memory;
 pub use change::{Handle, make_node_at};
 pub use durable::{sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};

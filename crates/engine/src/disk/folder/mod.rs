@@ -14,6 +14,7 @@ mod staging;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,10 +23,11 @@ use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 
 pub(super) use self::sidecars::read_identity;
 use super::layout;
-use super::port::{Disk, DiskError, Identity, Listed, Space, StageError, Staged};
+use super::port::{Disk, DiskError, Identity, Listed, ReadBack, Space, StageError, Staged};
 use super::reader::FileContent;
 use super::system::{Folder, file_max, forget_cached};
 use crate::content::Content;
+use crate::platform;
 
 /// A disk that is a folder of a mounted filesystem.
 #[derive(Debug)]
@@ -192,6 +194,17 @@ impl Disk for FolderDisk {
         forget_cached(&file);
         let content = FileContent::new(file).map_err(|error| folder.error("open", &name, error))?;
         Ok(Box::new(content))
+    }
+
+    fn read_back(&self, id: ObjectId) -> Result<ReadBack<'_>, DiskError> {
+        let name = id.hex();
+        let folder = self.objects(layout::prefix(id))?.ok_or(DiskError::Missing(id))?;
+        let file = folder.read(&name)?.ok_or(DiskError::Missing(id))?;
+        // What a sync has covered is clean, and what is clean is dropped.
+        forget_cached(&file);
+        let from_memory = platform::is_in_memory(file.as_fd());
+        let content = FileContent::new(file).map_err(|error| folder.error("open", &name, error))?;
+        Ok(ReadBack { content: Box::new(content), from_memory })
     }
 
     fn stage(&self, content: &mut dyn Content) -> Result<Staged, StageError> {

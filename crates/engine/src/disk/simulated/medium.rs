@@ -274,6 +274,14 @@ impl Medium {
         }
     }
 
+    /// A bit of a durable file turns over beneath the cache.
+    pub fn rot_beneath(&mut self, path: &str) {
+        if let Some(&Node::File(inode)) = self.durable.names.get(path) {
+            let rotten = self.durable.content(inode).rotten();
+            self.durable.contents.insert(inode, Arc::new(rotten));
+        }
+    }
+
     /// A sync that failed: contents are marked clean and never written, a later sync succeeds on nothing.
     pub fn fail_sync(&mut self) {
         self.pending.retain(|change| !matches!(change, Change::Write { .. }));

@@ -135,6 +135,10 @@ pub enum Lie {
     ListsSymlinks,
     /// Identity and catalog are not made durable.
     SidecarsNotSynced,
+    /// Of objects whose hash is an even number, other bytes get to the medium than memory remembers.
+    MediumRots,
+    /// Reading back asks memory, not the medium.
+    ReadsBackFromMemory,
 }
 
 /// A disk in memory.
@@ -327,6 +331,11 @@ impl SimulatedDisk {
     /// A bit of the object turns over, durably (D7).
     pub fn rot(&self, id: ObjectId) {
         self.damage(id, Blob::rotten);
+    }
+
+    /// A bit of the object turns over on the medium, while memory remembers it as it was.
+    pub fn rot_beneath(&self, id: ObjectId) {
+        self.state().medium.rot_beneath(&layout::object_path(id));
     }
 
     /// The object loses all but its first `size` bytes, durably (D6).

@@ -8,7 +8,7 @@ use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 use super::medium::{Blob, BlobContent, Change, Node};
 use super::{Action, Lie, SimulatedDisk, State};
 use crate::content::Content;
-use crate::disk::port::{Disk, DiskError, Identity, Listed, Space, StageError, Staged};
+use crate::disk::port::{Disk, DiskError, Identity, Listed, ReadBack, Space, StageError, Staged};
 use crate::disk::{identity, layout};
 
 /// What a simulated disk without a limit says it can hold.
@@ -220,6 +220,17 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(BlobContent { blob, next: 0 }))
     }
 
+    fn read_back(&self, id: ObjectId) -> Result<ReadBack<'_>, DiskError> {
+        let mut state = self.state();
+        let path = layout::object_path(id);
+        state.begin(Action::Read, &path)?;
+        let inode = state.file(&path)?.ok_or(DiskError::Missing(id))?;
+        let tree =
+            if state.lies(Lie::ReadsBackFromMemory) { &state.medium.cached } else { &state.medium.durable };
+        let blob = tree.content(inode);
+        Ok(ReadBack { content: Box::new(BlobContent { blob, next: 0 }), from_memory: false })
+    }
+
     fn stage(&self, content: &mut dyn Content) -> Result<Staged, StageError> {
         let mut blob = Blob::default();
         while let Some(segment) = content.next_segment().map_err(StageError::Source)? {
@@ -258,6 +269,11 @@ impl Disk for SimulatedDisk {
                     // The first error counts; what cannot be removed is a left-over (D16).
                     let _left_over = state.unlink(path);
                 }
+            }
+        }
+        if state.lies(Lie::MediumRots) {
+            for object in batch.iter().filter(|object| object.id.0[31].is_multiple_of(2)) {
+                state.medium.rot_beneath(&layout::object_path(object.id));
             }
         }
         if state.lies(Lie::HiddenFailure) { Ok(()) } else { result }

@@ -50,6 +50,8 @@ fn every_lie_is_found_out() {
         (Lie::ReadsThroughSymlinks, 5),
         (Lie::WritesThroughSymlinks, 5),
         (Lie::ListsSymlinks, 5),
+        (Lie::MediumRots, 1),
+        (Lie::ReadsBackFromMemory, 6),
     ] {
         let make = || Box::new(SimulatedDisk::lying(&red(), lie)) as Box<dyn Bench>;
         let broken = check_laws(&make).expect_err(&format!("{lie:?} was not noticed"));

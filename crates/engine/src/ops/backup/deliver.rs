@@ -104,6 +104,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
         disk: visit.disk,
         odd_places: !delivered.visit.reconciled.foreign.is_empty(),
         copies: &copies,
+        read_back: None,
         observer: visit.observer,
     };
     visit.observer.event(Event::Begin { phase: Phase::Copy, files: total.objects, bytes: total.bytes });
@@ -206,7 +207,8 @@ fn run_batch(
     record_bad(visit, tools.copies, bad, delivered)?;
     let outcome = outcome?;
     delivered.visit.full |= outcome.full;
-    finish(visit, tools, outcome.copied, &mut delivered.visit)?;
+    // What did not come back as it was written stays wanted, and is told of in the visit's outcome.
+    let _still_wanted = finish(visit, tools, outcome.copied, &mut delivered.visit)?;
     for (_, path) in &rotten {
         let why = "its content differs from what was recorded, with the same size and times: the source may be damaged";
         visit.observer.event(Event::Skipped { path, reason: why });

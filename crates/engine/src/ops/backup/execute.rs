@@ -6,17 +6,18 @@
 //! ledger; the disk makes the batch durable; one transaction claims it (DESIGN 6). Whatever stops this,
 //! no claim is without its object.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use distbackup_core::model::ObjectId;
+use distbackup_core::model::{Bytes, ObjectId, ObjectNo, SnapshotNo};
 use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
 
 use super::ledger::Ledger;
 use super::origins::Copies;
+use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
 use super::stage::{Copied, Failure, Task, Tools, stage_all};
-use super::{BackupOptions, Visit, VisitOutcome, sources};
-use crate::catalog::{Captured, CatalogError, Loaded, PlanRow, ProofKind};
+use super::{BackupOptions, Visit, VisitOutcome, name_of, sources};
+use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PendingKey, PlanRow, ProofKind};
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
 use crate::ops::mapping::Mapping;
@@ -34,7 +35,7 @@ const BATCH_OPEN: usize = 256;
 /// What a plan could not do.
 #[derive(Debug, Default)]
 pub struct Failed {
-    /// Rows whose source is missing, changed or unreadable.
+    /// Rows whose source is missing, changed or unreadable, or that the disk did not give back as they were written.
     pub unreadable: Vec<PlanRow>,
     /// Copies that found no room, because what should have gone for them is still there.
     pub displaced: u64,
@@ -88,6 +89,7 @@ fn copy_all(
         disk: visit.disk,
         odd_places: !outcome.reconciled.foreign.is_empty(),
         copies: &copies,
+        read_back: options.read_back.then_some(options.streams),
         observer: visit.observer,
     };
     let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
@@ -141,7 +143,9 @@ fn run_batch(
         outcome.problems.add(&path, why);
         failed.unreadable.push(what);
     }
-    finish(visit, tools, batch.copied, outcome)
+    let not_copied = finish(visit, tools, batch.copied, outcome)?;
+    failed.unreadable.extend(not_copied.into_iter().map(PlanRow::Known));
+    Ok(())
 }
 
 /// Resolves the rows of a batch and opens the sources that victims would go for.
@@ -225,17 +229,29 @@ pub fn staged(
     Err(error)
 }
 
-/// Makes a staged batch durable and claims it.
+/// A content of a batch that is on the disk now.
+struct Landed {
+    id: ObjectId,
+    size: Bytes,
+    copies_before: u16,
+    provisional: Option<(PendingKey, SnapshotNo, Captured)>,
+    object: Option<ObjectNo>,
+    /// It was there before, or is twice in the batch.
+    duplicate: bool,
+}
+
+/// Makes a staged batch durable and claims it; where it is asked for, not before it was read back and found good.
+/// Returns the objects that were not.
 pub fn finish(
     visit: &mut Visit<'_>,
     tools: &Tools<'_>,
     copied: Vec<Copied>,
     outcome: &mut VisitOutcome,
-) -> Result<(), OpError> {
+) -> Result<Vec<ObjectNo>, OpError> {
     let (disk, name) = (visit.row.disk, visit.row.name.clone());
     let mut seen: HashSet<ObjectId> = HashSet::new();
     let mut batch = Vec::new();
-    let mut rest = Vec::new();
+    let mut landed = Vec::new();
     let view = visit.catalog.view()?;
     for Copied { staged, billed, copies_before, provisional, object } in copied {
         // A new file may turn out to have a content that is on this disk already, or twice in the batch.
@@ -244,7 +260,8 @@ pub fn finish(
             None => false,
         };
         let duplicate = held || !seen.insert(staged.id);
-        rest.push((staged.id, staged.size, copies_before, provisional, object, duplicate));
+        let (id, size) = (staged.id, staged.size);
+        landed.push(Landed { id, size, copies_before, provisional, object, duplicate });
         if duplicate {
             visit.disk.discard(staged).map_err(OpError::disk(&name))?;
             tools.ledger.give(billed);
@@ -254,23 +271,62 @@ pub fn finish(
         }
     }
     drop(view);
-    if rest.is_empty() {
-        return Ok(());
+    if landed.is_empty() {
+        return Ok(Vec::new());
     }
+    let written: Vec<_> = batch.iter().map(|staged| (staged.id, staged.size)).collect();
     if !batch.is_empty() {
         visit.disk.commit(batch).map_err(OpError::disk(&name))?;
     }
-    let (run, now_ns) = (visit.run, visit.time.now_ns);
+    let checked = match tools.read_back {
+        Some(streams) => read_back::check(visit, streams, &written)?,
+        None => HashMap::new(),
+    };
+    let bad = record(visit, &landed, &checked)?;
+    count(visit, outcome, &landed, &checked, &bad)?;
+    Ok(bad.into_values().collect())
+}
+
+/// Claims what is on the disk now; returns the rows of those that are not what was written.
+fn record(
+    visit: &mut Visit<'_>,
+    landed: &[Landed],
+    checked: &HashMap<ObjectId, Checked>,
+) -> Result<BTreeMap<ObjectId, ObjectNo>, OpError> {
+    let (disk, run, now_ns) = (visit.row.disk, visit.run, visit.time.now_ns);
+    let mut bad = BTreeMap::new();
     visit.catalog.write("record copies", |writer| -> Result<(), CatalogError> {
-        let proof = writer.record_proof(run, now_ns, ProofKind::Written)?;
-        for (id, size, _, provisional, object, duplicate) in &rest {
+        let mut proofs = [None; 2];
+        for Landed { id, size, provisional, object, duplicate, .. } in landed {
             let object = match object {
                 Some(object) => *object,
                 None => writer.intern_object(id, *size)?,
             };
-            if !duplicate {
+            let how = match checked.get(id) {
+                _ if *duplicate => None,
+                None | Some(Checked::FromMemory) => Some(ProofKind::Written),
+                Some(Checked::Good) => Some(ProofKind::Read),
+                Some(Checked::Unread) => None,
+                Some(Checked::Bad(why, there)) => {
+                    // A removal of the same name that was never finished is over: another file has the name.
+                    writer.record_removed(disk, id)?;
+                    writer.lose_copy(object, disk, now_ns, why)?;
+                    let snapshot = writer.newest_snapshot()?.map_or(0, |row| row.snapshot.0);
+                    let orphan = Orphan { id: *id, size: *there, first_ns: now_ns, snapshot, damaged: true };
+                    writer.record_orphan(disk, &orphan)?;
+                    bad.insert(*id, object);
+                    None
+                }
+            };
+            if let Some(how) = how {
+                let proof = &mut proofs[usize::from(how == ProofKind::Read)];
+                let proof = match *proof {
+                    Some(proof) => proof,
+                    None => *proof.insert(writer.record_proof(run, now_ns, how)?),
+                };
                 writer.claim_copy(object, disk, proof)?;
             }
+            // The source was read and is known now, whatever the disk made of it.
             if let Some((key, born, captured)) = provisional {
                 let captured = Captured { object: Some(object), ..captured.clone() };
                 writer.capture_linked(key, *born, &captured)?;
@@ -278,10 +334,39 @@ pub fn finish(
         }
         writer.advance_generation()
     })?;
-    for (_, size, copies_before, _, _, duplicate) in rest {
-        if !duplicate {
-            outcome.copied.add(copies_before, size);
+    Ok(bad)
+}
+
+/// Adds up what was claimed, and tells of what was not.
+fn count(
+    visit: &Visit<'_>,
+    outcome: &mut VisitOutcome,
+    landed: &[Landed],
+    checked: &HashMap<ObjectId, Checked>,
+    bad: &BTreeMap<ObjectId, ObjectNo>,
+) -> Result<(), OpError> {
+    for Landed { id, size, copies_before, .. } in landed.iter().filter(|landed| !landed.duplicate) {
+        let Some(checked) = checked.get(id) else {
+            outcome.copied.add(*copies_before, *size);
+            continue;
+        };
+        let read = outcome.read_back.get_or_insert_default();
+        match checked {
+            Checked::Good => read.good.add(*size),
+            Checked::FromMemory => read.from_memory.add(*size),
+            Checked::Unread => continue,
+            Checked::Bad(why, _) => {
+                let reader = visit.catalog.read();
+                let path = match bad.get(id) {
+                    Some(object) => name_of(&reader, *object)?,
+                    None => id.hex().into_bytes(),
+                };
+                visit.observer.event(Event::Skipped { path: &path, reason: why });
+                read.bad.add(&path, why.clone());
+                continue;
+            }
         }
+        outcome.copied.add(*copies_before, *size);
     }
     Ok(())
 }

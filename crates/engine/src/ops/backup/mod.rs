@@ -9,6 +9,7 @@ mod execute;
 mod ledger;
 mod origins;
 mod publish;
+mod read_back;
 mod reconcile;
 mod remove;
 mod sources;
@@ -34,6 +35,7 @@ pub use deliver::{Delivered, Delivery, deliver};
 use ledger::Ledger;
 pub use origins::Holder;
 pub(super) use origins::{BadCopy, Givers};
+pub use read_back::ReadBackOutcome;
 pub use reconcile::Reconciled;
 pub(super) use stage::Watched;
 
@@ -54,6 +56,8 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// Files that are written at the same time; 1 for a rotating disk.
     pub streams: usize,
+    /// Read everything again from the medium after it was written, before it is claimed.
+    pub read_back: bool,
 }
 
 /// Plans in one visit, at most: each next one serves what found no room because copies had failed (I6).
@@ -74,6 +78,8 @@ pub struct VisitOutcome {
     pub written: Bytes,
     /// Time that the copying took, making it durable included.
     pub copying: std::time::Duration,
+    /// What was read back, if that was asked for.
+    pub read_back: Option<ReadBackOutcome>,
     /// Dead objects removed.
     pub cleaned: Tally,
     /// Redundant copies removed to make room, or in excess.
@@ -107,7 +113,8 @@ pub struct VisitOutcome {
 impl VisitOutcome {
     /// Whether everything that could be done was done (exit code 0 rather than 3).
     pub fn complete(&self) -> bool {
-        self.problems.is_empty() && self.pending.objects == 0 && !self.interrupted
+        let all_came_back = self.read_back.as_ref().is_none_or(|read| read.bad.is_empty());
+        self.problems.is_empty() && self.pending.objects == 0 && !self.interrupted && all_came_back
     }
 }
 
@@ -158,6 +165,7 @@ pub fn visit(
     observer: &dyn Observer,
 ) -> Result<VisitOutcome, OpError> {
     let (mut visit, mut outcome) = Visit::begin(catalog, disk, row, clock_ns, run, observer)?;
+    outcome.read_back = options.read_back.then(ReadBackOutcome::default);
     let finished = visit.work(options, &mut outcome);
     match finished {
         Err(OpError::Stopped) => outcome.interrupted = true,

@@ -37,6 +37,8 @@ pub struct Tools<'t> {
     pub odd_places: bool,
     /// Copies that may be read beside the sources; none in an ordinary visit.
     pub copies: &'t Copies<'t>,
+    /// What was written is read back, by so many threads; `None`: it is not.
+    pub read_back: Option<usize>,
     /// Who watches.
     pub observer: &'t dyn Observer,
 }
