@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::OpError;
 use distbackup_engine::ops::import_v1::{self, ImportedV1};
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::plan::tally;
 use crate::Outcome;
 use crate::context::{CATALOG, Context};
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
 use crate::render::words::{count, grouped};
 
 /// Takes over a catalog of distbackup 1.x.
@@ -30,8 +31,20 @@ pub fn run(context: &Context<'_>, path: Option<&Path>) -> Outcome {
     let _lock = if dry_run { None } else { Some(context.lock(Access::Exclusive)?) };
     let now_ns = context.clock().now_ns();
     let imported = import_v1::import(&from, &context.path, now_ns, dry_run, context.render)?;
+    if !dry_run {
+        record(context, &imported)?;
+    }
     report(context, &from, &imported);
     Ok(Exit::DONE)
+}
+
+/// The first line of the new catalog's log.
+fn record(context: &Context<'_>, imported: &ImportedV1) -> Result<(), Failure> {
+    let mut catalog = Catalog::open(&context.path)?;
+    let run = context.begin_run(&mut catalog)?;
+    let details = json!({ "schema": imported.schema, "files": tally(imported.files), "problems": imported.problems.count });
+    context.end_run(&mut catalog, run, &Ok(Exit::DONE), &details)?;
+    Ok(catalog.close()?)
 }
 
 fn report(context: &Context<'_>, from: &Path, imported: &ImportedV1) {

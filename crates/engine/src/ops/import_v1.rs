@@ -94,6 +94,9 @@ pub fn import(
     }
     if same {
         outcome.saved = recover::set_aside(to, "before-import", now_ns)?;
+        if let Some(saved) = &outcome.saved {
+            crate::platform::make_private(saved).map_err(OpError::io("protect", saved))?;
+        }
     }
     std::fs::rename(&new, to).map_err(OpError::io("put in place", to))?;
     crate::platform::sync_directory(beside).map_err(OpError::io("make durable", beside))?;

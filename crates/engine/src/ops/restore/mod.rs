@@ -155,11 +155,11 @@ pub fn needs(
         needs.files.add(Bytes(entry.stamp.size));
         match entry.object {
             Some(object) => {
-                if entry.pending {
-                    needs.unconfirmed.add(path.as_bytes(), "it was changed or touched, and not read since");
-                }
                 let mut holders: Vec<u16> =
                     reader.holders(object)?.iter().filter_map(|disk| index.get(disk).copied()).collect();
+                if entry.pending && !holders.is_empty() {
+                    needs.unconfirmed.add(path.as_bytes(), "it was changed or touched, and not read since");
+                }
                 holders.sort_unstable();
                 classes.entry(holders).or_default().add(Bytes(entry.stamp.size));
             }

@@ -17,7 +17,7 @@ enum Looked {
     Whole(CheckedCopy),
     /// It is not, for a reason in words.
     Damaged(String),
-    /// This computer could not take it in.
+    /// This computer could not take it in, or distbackup 1.x has written it.
     NotTried,
 }
 
@@ -93,6 +93,8 @@ impl Pass<'_> {
             Ok(copy) => copy,
             Err(CatalogError::Damaged { why, .. }) => return Ok(Looked::Damaged(why)),
             Err(CatalogError::Io { action, path, source }) => return Err(OpError::io(action, path)(source)),
+            // Of before the import; our first visit replaces it, and until then it is nobody's damage.
+            Err(CatalogError::Version1 { .. }) => return Ok(Looked::NotTried),
             Err(error) => return Ok(Looked::Damaged(error.to_string())),
         };
         if copy.set != self.catalog.read().set_uuid()? {
