@@ -139,6 +139,9 @@ pub enum Command {
         /// Look at locked files and folders, too
         #[arg(long)]
         ignore_lock: bool,
+        /// Of distbackup 1.x: there is no helper process any more
+        #[arg(long, hide = true)]
+        nohelper: bool,
     },
     /// Make the best use of a connected disk
     Backup(BackupArgs),
@@ -455,6 +458,18 @@ pub struct BackupArgs {
     /// No longer needed: durability is never given up
     #[arg(long, hide = true)]
     pub noflush: bool,
+    /// Of distbackup 1.x, without effect there and here
+    #[arg(long, hide = true)]
+    pub sync: bool,
+    /// Of distbackup 1.x, without effect there and here
+    #[arg(long, hide = true)]
+    pub slack: bool,
+    /// Of distbackup 1.x: there is no helper process any more
+    #[arg(long, hide = true)]
+    pub nohelper: bool,
+    /// Of distbackup 1.x: the catalog is always copied to the disk
+    #[arg(long, hide = true)]
+    pub nocopy: bool,
 }
 
 /// Options of `restore`.
@@ -472,6 +487,15 @@ pub struct RestoreArgs {
     /// The tree at a date or of a snapshot
     #[arg(long, value_name = "DATE|SNAPSHOT")]
     pub at: Option<String>,
+    /// Leave out files that are there already, of the same size, at their place below this folder; may be given again
+    #[arg(short = 'e', long, value_name = "FOLDER")]
+    pub existing: Vec<PathBuf>,
+    /// Only say which disks it takes, as few as there can be
+    #[arg(long, conflicts_with_all = ["to", "overwrite"])]
+    pub minset: bool,
+    /// Of distbackup 1.x: hard links to the objects; files are copied all the same
+    #[arg(short = 'l', long, hide = true)]
+    pub link: bool,
     /// Replace files that are there with other content
     #[arg(long)]
     pub overwrite: bool,
@@ -494,6 +518,12 @@ pub struct VerifyArgs {
     /// Begin again instead of going on where an interrupted verify stopped
     #[arg(long)]
     pub restart: bool,
+    /// Of distbackup 1.x: it goes on by itself where it stopped
+    #[arg(short = 's', long, hide = true, value_name = "HEX")]
+    pub start: Option<String>,
+    /// Of distbackup 1.x: nothing is deleted; --quarantine moves damaged objects away
+    #[arg(short = 'd', long, hide = true)]
+    pub delete: bool,
     /// Write a list of what is damaged or missing to this file, or to an open descriptor
     #[arg(long, value_name = "FILE|@FD")]
     pub errors: Option<PathBuf>,

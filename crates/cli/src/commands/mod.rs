@@ -40,7 +40,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         None => status::or_quick_start(context),
         Some(Command::Source { command }) => source::run(context, command.as_ref()),
         Some(Command::Disk { command }) => disk::run(context, command.as_ref()),
-        Some(Command::Update { accept, ignore_lock }) => {
+        Some(Command::Update { accept, ignore_lock, .. }) => {
             update::run(context, &update::options(*accept, *ignore_lock))
         }
         Some(Command::Backup(args)) => backup::run(context, args),

@@ -35,7 +35,16 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
         streams: 2,
         done: Vec::new(),
         again: Default::default(),
+        existing: args.existing.clone(),
     };
+    if args.link {
+        context.render.note(
+            "--link: files are copied all the same; an edit of a linked file would reach the object on the disk",
+        );
+    }
+    if args.minset {
+        return smallest_set(context, &opened.catalog, &options);
+    }
     let mut exit = Exit::DONE;
     let mut first = true;
     loop {
@@ -74,11 +83,25 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
     }
 }
 
+/// Says which disks it takes, as few as there can be, whatever is connected.
+fn smallest_set(context: &Context<'_>, catalog: &Catalog, options: &RestoreOptions) -> Outcome {
+    let needs = restore::needs(catalog.read(), options, &[])?;
+    announce(context, &needs);
+    if !needs.plan.exact {
+        context.render.note("With so many disks it is not proven that fewer would not do.");
+    }
+    Ok(if needs.plan.lost.objects > 0 { Exit::DAMAGE } else { Exit::DONE })
+}
+
 /// What the user means: only this disk, these patterns, this destination.
 type Meaning = (Option<String>, Vec<Vec<u8>>, PathBuf);
 
 /// `restore DISK DEST [-f PATTERN]` or `restore [PATTERN...] --to DEST`.
 fn meaning(args: &RestoreArgs) -> Result<Meaning, Failure> {
+    if args.minset {
+        let patterns: Vec<OsString> = args.arguments.iter().chain(&args.filter).cloned().collect();
+        return Ok((None, raw(&patterns), PathBuf::new()));
+    }
     if let Some(to) = &args.to {
         let patterns: Vec<OsString> = args.arguments.iter().chain(&args.filter).cloned().collect();
         return Ok((None, raw(&patterns), to.clone()));
@@ -123,7 +146,8 @@ fn announce(context: &Context<'_>, needs: &RestoreNeeds) {
     render.object(
         "restore-plan",
         json!({
-            "files": needs.files.objects, "bytes": needs.files.bytes.0,
+            "files": needs.files.objects, "bytes": needs.files.bytes.0, "exact": needs.plan.exact,
+            "elsewhere": super::plan::tally(needs.elsewhere),
             "steps": needs.plan.steps.iter().map(|step| json!({
                 "disk": name(step.disk), "connected": step.connected,
                 "files": step.tally.objects, "bytes": step.tally.bytes.0,
@@ -148,6 +172,10 @@ fn announce(context: &Context<'_>, needs: &RestoreNeeds) {
             grouped(step.tally.objects),
             render.size(step.tally.bytes)
         ));
+    }
+    if needs.elsewhere.objects > 0 {
+        let files = count(needs.elsewhere.objects, "file is", "files are");
+        render.say(&format!("{files} there already, below --existing ({}); left out.", render.size(needs.elsewhere.bytes)));
     }
     if needs.plan.lost.objects > 0 {
         let files = count(needs.plan.lost.objects, "file is", "files are");

@@ -25,6 +25,14 @@ pub fn run(context: &Context<'_>, args: &VerifyArgs) -> Outcome {
         let why = "--restart begins a whole verify again; --for, --older-than and --sample read a part";
         return Err(Failure::Usage(why.into()));
     }
+    if args.delete {
+        let why = "dsb deletes no damaged object: --quarantine moves them to bad-objects/, and dsb heal or the next backup \
+                   puts good ones in their place";
+        return Err(Failure::Usage(why.into()));
+    }
+    if args.start.is_some() {
+        context.render.note("--start: not needed any more; verify goes on by itself where it was interrupted.");
+    }
     let mut opened = context.open_to_write()?;
     let run = context.begin_run(&mut opened.catalog)?;
     let outcome = work(context, args, chosen, &mut opened.catalog, run);

@@ -378,6 +378,7 @@ impl World {
             streams: 1,
             done: Vec::new(),
             again: Default::default(),
+            existing: Vec::new(),
         };
         let connected: Vec<_> = disks.iter().map(|disk| disk.disk).collect();
         let needs = restore::needs(catalog.read(), &options, &connected).unwrap();

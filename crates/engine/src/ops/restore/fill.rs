@@ -236,6 +236,9 @@ impl Filler<'_> {
 
     /// A file or another entry that is no folder.
     fn leaf(&mut self, path: &VirtualPath, entry: &EntryRow) -> Result<Option<Job>, OpError> {
+        if self.options.is_elsewhere(path, entry) {
+            return Ok(None);
+        }
         if let Some(link) = entry.link {
             if self.leaders.contains_key(&link) {
                 return Ok(None); // becomes a link of the first name, when that is there

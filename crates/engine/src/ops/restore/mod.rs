@@ -14,13 +14,13 @@ mod finish;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use distbackup_core::model::{Bytes, DiskNo, Kind, LinkNo, ObjectNo};
+use distbackup_core::model::{Bytes, DiskNo, Kind, LinkNo, ObjectNo, VirtualPath};
 use distbackup_core::plan::Tally;
 use distbackup_core::restore_planner::{self, Holders, RestorePlan};
 
 use super::{OpError, Problems};
 use crate::browse::{Selection, Step, walk};
-use crate::catalog::{At, DiskRow, Reader};
+use crate::catalog::{At, DiskRow, EntryRow, Reader};
 use crate::disk::Disk;
 use crate::progress::{Event, Observer, Phase};
 use destination::Folder;
@@ -44,6 +44,19 @@ pub struct RestoreOptions {
     pub done: Vec<DiskNo>,
     /// Objects that it found damaged there and that another disk may have whole (R1).
     pub again: HashSet<ObjectNo>,
+    /// Folders: a file that is at its place below one of them, of the same size, is not wanted.
+    pub existing: Vec<PathBuf>,
+}
+
+impl RestoreOptions {
+    /// Whether a file is at its place below one of the folders that are told to have some already.
+    fn is_elsewhere(&self, path: &VirtualPath, entry: &EntryRow) -> bool {
+        let there = |folder: &PathBuf| {
+            let stat = std::fs::symlink_metadata(entry::below(folder, path));
+            stat.is_ok_and(|stat| stat.is_file() && stat.len() == entry.stamp.size)
+        };
+        entry.kind == Kind::File && self.existing.iter().any(there)
+    }
 }
 
 /// What a restore needs, before anything is written.
@@ -59,6 +72,8 @@ pub struct RestoreNeeds {
     pub never_captured: Problems,
     /// Files that may have changed since their content was captured, under the same size and time (S6).
     pub unconfirmed: Problems,
+    /// Files that are elsewhere already and are left out.
+    pub elsewhere: Tally,
 }
 
 /// What a restore did.
@@ -150,6 +165,10 @@ pub fn needs(
         let Step::Entry { path, entry, .. } = step else { return Ok(()) };
         found = true;
         if entry.kind != Kind::File {
+            return Ok(());
+        }
+        if options.is_elsewhere(path, entry) {
+            needs.elsewhere.add(Bytes(entry.stamp.size));
             return Ok(());
         }
         needs.files.add(Bytes(entry.stamp.size));
