@@ -175,7 +175,10 @@ fn announce(context: &Context<'_>, needs: &RestoreNeeds) {
     }
     if needs.elsewhere.objects > 0 {
         let files = count(needs.elsewhere.objects, "file is", "files are");
-        render.say(&format!("{files} there already, below --existing ({}); left out.", render.size(needs.elsewhere.bytes)));
+        render.say(&format!(
+            "{files} there already, below --existing ({}); left out.",
+            render.size(needs.elsewhere.bytes)
+        ));
     }
     if needs.plan.lost.objects > 0 {
         let files = count(needs.plan.lost.objects, "file is", "files are");

@@ -31,7 +31,9 @@ pub fn run(context: &Context<'_>, args: &VerifyArgs) -> Outcome {
         return Err(Failure::Usage(why.into()));
     }
     if args.start.is_some() {
-        context.render.note("--start: not needed any more; verify goes on by itself where it was interrupted.");
+        context
+            .render
+            .note("--start: not needed any more; verify goes on by itself where it was interrupted.");
     }
     let mut opened = context.open_to_write()?;
     let run = context.begin_run(&mut opened.catalog)?;

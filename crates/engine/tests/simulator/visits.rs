@@ -323,8 +323,11 @@ impl World {
         let (rotten, counter, hash) =
             (physical.rotten.clone(), physical.counter(), physical.disk.catalog_hash());
         let known = self.known.disk(row);
-        (known.counter, known.confirmed) =
-            (counter, outside.stamps.get(&row).copied().unwrap_or(0).min(counter));
+        if wrote {
+            // What was only looked at, such as an older clone, is not what the catalog expects from now on.
+            (known.counter, known.confirmed) =
+                (counter, outside.stamps.get(&row).copied().unwrap_or(0).min(counter));
+        }
         assert!(
             !in_order || !wrote || known.confirmed == counter,
             "N5: a visit ended in order, its stamp is not confirmed"

@@ -319,7 +319,7 @@ fn restored(copy: &CheckedCopy, folder: &Path) {
         streams: 1,
         done: Vec::new(),
         again: Default::default(),
-            existing: Vec::new(),
+        existing: Vec::new(),
     };
     let disks = [Readable { disk: set.row, name: "red".into(), port: &set.disk }];
     if let Ok(needs) = restore::needs(copy.read(), &options, &[set.row]) {
