@@ -139,6 +139,12 @@ pub enum Command {
         /// Look at locked files and folders, too
         #[arg(long)]
         ignore_lock: bool,
+        /// Read unchanged files again, too, and compare them with what they should be
+        #[arg(long)]
+        reread: bool,
+        /// How much to read again
+        #[command(flatten)]
+        part: PartArgs,
     },
     /// Make the best use of a connected disk
     Backup(BackupArgs),

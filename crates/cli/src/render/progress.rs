@@ -39,6 +39,7 @@ fn title(phase: Phase) -> &'static str {
     match phase {
         Phase::Scan => "scanning",
         Phase::Hash => "hashing",
+        Phase::Reread => "reading again",
         Phase::Reconcile => "comparing the disk",
         Phase::Plan => "planning",
         Phase::Remove => "removing",

@@ -2,6 +2,7 @@
 //!
 //! Neither changes what a disk's catalog copy must know: both say something of this computer's sources only.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use distbackup_core::model::{Bytes, DirNo, FilesystemNo, LinkNo, ObjectId, ObjectNo, Stamp};
@@ -63,6 +64,16 @@ impl Reader<'_> {
             count_ages(rows)
         };
         read().map_err(|source| CatalogError::sql("count when sources were read", source))
+    }
+
+    /// The times at which sources were read again. Memory grows with the number of different times.
+    pub fn reread_times(&self) -> Result<BTreeSet<i64>, CatalogError> {
+        let read = || {
+            let mut statement = self.connection.prepare("SELECT DISTINCT read_ns FROM source_read")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<BTreeSet<i64>>>()
+        };
+        read().map_err(|source| CatalogError::sql("list when sources were read again", source))
     }
 
     /// The next `limit` files after `after`, in the order of the tree, that were last read at such times.
@@ -163,7 +174,8 @@ impl Writer<'_> {
         self.execute(WHAT, good, [link.0])
     }
 
-    /// Records that a source file is rotten (S4). `ctime_ns` is the file's, which did not betray it.
+    /// Records that a source file, with all names of its hard-link group, is rotten (S4). `ctime_ns` is the file's, which
+    /// did not betray it.
     pub fn record_source_rot(
         &self,
         key: &PendingKey,
@@ -174,8 +186,14 @@ impl Writer<'_> {
         const SQL: &str = "
             INSERT OR REPLACE INTO source_rot (directory, name, object, ctime_ns, seen_ns)
             VALUES (?1, ?2, ?3, ?4, ?5)";
+        const GROUP: &str = "
+            INSERT OR REPLACE INTO source_rot (directory, name, object, ctime_ns, seen_ns)
+            SELECT other.directory, other.name, ?3, ?4, ?5
+              FROM entry CROSS JOIN entry AS other ON other.link = entry.link AND other.died IS NULL
+             WHERE entry.directory = ?1 AND entry.name = ?2 AND entry.died IS NULL";
         let values = (key.directory.0, &key.name, object.0, ctime_ns, seen_ns);
-        self.execute("record a rotten source", SQL, values)
+        self.execute("record a rotten source", SQL, values)?;
+        self.execute("record a rotten source", GROUP, values)
     }
 
     /// Forgets when files were read that are not in the tree any more, and rot of files that changed since.
