@@ -99,6 +99,21 @@ fn s4_rot_is_known_until_the_file_changes_or_is_read_and_good() {
     assert!(rotten(&shelf).is_empty());
 }
 
+#[test]
+fn s4_what_is_known_to_be_rotten_does_not_keep_a_part_from_all_else() {
+    let mut shelf = one_is_rotten(&[]);
+    let no_time = Part { time: Some(std::time::Duration::ZERO), ..Part::default() };
+    let (mut good, mut rotten) = (0, 0);
+    for run in 0..20 {
+        let outcome = read_again(&mut shelf, 3 + run, no_time, &Silent);
+        (good, rotten) = (good + outcome.good.objects, rotten + outcome.rotten.count);
+        if good + rotten == FILES {
+            break;
+        }
+    }
+    assert_eq!((good, rotten), (FILES - 1, 1), "each is read once before any is read again");
+}
+
 /// Does something to a file as soon as files are read again.
 struct Meddler<F: Fn() + Sync>(F);
 

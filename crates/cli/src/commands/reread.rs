@@ -117,7 +117,7 @@ fn report(context: &Context<'_>, again: &Again<'_>, outcome: &RereadOutcome, opt
     } else if outcome.out_of_time {
         let oldest = ago(outcome.oldest_ns.filter(|then| *then > 0), context.clock().now_ns());
         render.say(&format!(
-            "Time was up; the oldest reading is now {oldest}. To go on: dsb update --reread{}",
+            "Time was up; oldest reading: {oldest}. To go on: dsb update --reread{}",
             part::words(again.given)
         ));
     }

@@ -40,13 +40,16 @@ pub struct RottenSource {
 }
 
 /// Files whose content is known, with the time of their last reading: when their entry was born, if no later one is known.
+/// One that was read and found rotten was read: what is known already must not be read before all else each time.
 const FILES: &str = "
     FROM entry
     LEFT JOIN source_read AS again ON again.directory = entry.directory AND again.name = entry.name
+    LEFT JOIN source_rot AS rot ON rot.directory = entry.directory AND rot.name = entry.name
     LEFT JOIN snapshot ON snapshot.id = entry.born
     JOIN object ON object.id = entry.object
    WHERE entry.died IS NULL AND entry.pending = 0";
-const READ_NS: &str = "max(coalesce(again.read_ns, 0), coalesce(snapshot.created_ns, 0))";
+const READ_NS: &str =
+    "max(coalesce(again.read_ns, 0), coalesce(rot.seen_ns, 0), coalesce(snapshot.created_ns, 0))";
 
 /// Rows that still say something: the file is what it was when it was found rotten.
 const ROTTEN: &str = "
@@ -68,8 +71,9 @@ impl Reader<'_> {
 
     /// The times at which sources were read again. Memory grows with the number of different times.
     pub fn reread_times(&self) -> Result<BTreeSet<i64>, CatalogError> {
+        const SQL: &str = "SELECT read_ns FROM source_read UNION SELECT seen_ns FROM source_rot";
         let read = || {
-            let mut statement = self.connection.prepare("SELECT DISTINCT read_ns FROM source_read")?;
+            let mut statement = self.connection.prepare(SQL)?;
             let rows = statement.query_map([], |row| row.get(0))?;
             rows.collect::<rusqlite::Result<BTreeSet<i64>>>()
         };

@@ -62,7 +62,7 @@ pub struct RereadOutcome {
     pub rotten: Problems,
     /// They could not be read.
     pub unreadable: Problems,
-    /// Names of files that this run did not find good: not looked at, or told of above.
+    /// Names of files that this run did not read.
     pub left: Tally,
     /// When the first of these was read, as catalog time; 0: not known.
     pub oldest_ns: Option<i64>,
@@ -161,15 +161,15 @@ pub fn reread(
     // Time may have been up with the last file.
     let unread = ages.iter().filter(|age| age.at_ns <= newest_ns && age.at_ns < read_ns);
     let unread: u64 = unread.map(|age| age.tally.objects).sum();
-    outcome.out_of_time = !finished && !outcome.interrupted && unread > outcome.not_good();
+    outcome.out_of_time = !finished && !outcome.interrupted && unread > outcome.passed_over();
     outcome.took = began.elapsed();
     Ok(outcome)
 }
 
 impl RereadOutcome {
-    /// Files that were looked at, or left alone, and not found good.
-    fn not_good(&self) -> u64 {
-        self.changed + self.locked + self.rotten.count + self.unreadable.count
+    /// Files of which it is not known whether they are good, although their turn has come.
+    fn passed_over(&self) -> u64 {
+        self.changed + self.locked + self.unreadable.count
     }
 
     /// Counts what was read before `read_ns` and not since.
