@@ -18,6 +18,7 @@ use distbackup_engine::ops::Part;
 use distbackup_engine::ops::backup::{BackupOptions, Delivery, deliver};
 use distbackup_engine::ops::reread::{RereadOptions, RereadOutcome, reread};
 use distbackup_engine::ops::rot;
+use distbackup_engine::ops::update::UpdateOptions;
 use distbackup_engine::progress::{Event, Observer, Phase, Silent};
 use shelf::Shelf;
 
@@ -112,6 +113,24 @@ fn s4_what_is_known_to_be_rotten_does_not_keep_a_part_from_all_else() {
         }
     }
     assert_eq!((good, rotten), (FILES - 1, 1), "each is read once before any is read again");
+}
+
+#[test]
+fn s4_a_file_that_is_moved_takes_with_it_that_it_is_rotten_and_when_it_was_read() {
+    let mut shelf = one_is_rotten(&[]);
+    read_again(&mut shelf, 3, Part::default(), &Silent);
+    let older = Part { older_than_ns: Some(10 * DAY_NS), ..Part::default() };
+    shelf.day = 20;
+    fs::rename(shelf.file("photo 2"), shelf.file("picture 2")).unwrap();
+    fs::rename(shelf.file("photo 3"), shelf.file("picture 3")).unwrap();
+    fs::write(shelf.file("photo 4"), "changed, and read when it was taken").unwrap();
+    let outcome = shelf.update_with(&UpdateOptions::default());
+    assert_eq!((outcome.moved, outcome.hashed.objects), (2, 1), "{outcome:?}");
+    assert_eq!(rotten(&shelf), ["/files/picture 2"]);
+    let again = read_again(&mut shelf, 20, older, &Silent);
+    assert_eq!((again.good.objects, again.rotten.count), (FILES - 2, 1), "all but what was read today");
+    shelf.update(false);
+    assert_eq!(rotten(&shelf), ["/files/picture 2"]);
 }
 
 /// Does something to a file as soon as files are read again.

@@ -39,7 +39,7 @@ pub struct RottenSource {
     pub seen_ns: i64,
 }
 
-/// Files whose content is known, with the time of their last reading: when their entry was born, if no later one is known.
+/// Files whose content is known, with the time of their last reading: when their entry was born, unless it is known.
 /// One that was read and found rotten was read: what is known already must not be read before all else each time.
 const FILES: &str = "
     FROM entry
@@ -48,8 +48,7 @@ const FILES: &str = "
     LEFT JOIN snapshot ON snapshot.id = entry.born
     JOIN object ON object.id = entry.object
    WHERE entry.died IS NULL AND entry.pending = 0";
-const READ_NS: &str =
-    "max(coalesce(again.read_ns, 0), coalesce(rot.seen_ns, 0), coalesce(snapshot.created_ns, 0))";
+const READ_NS: &str = "max(coalesce(again.read_ns, snapshot.created_ns, 0), coalesce(rot.seen_ns, 0))";
 
 /// Rows that still say something: the file is what it was when it was found rotten.
 const ROTTEN: &str = "
@@ -198,6 +197,39 @@ impl Writer<'_> {
         let values = (key.directory.0, &key.name, object.0, ctime_ns, seen_ns);
         self.execute("record a rotten source", SQL, values)?;
         self.execute("record a rotten source", GROUP, values)
+    }
+
+    /// Files that were found moved were not read for it: what is known of their last reading, and of rot, goes with them.
+    /// Part of a scan, with its temporary table `moved`.
+    pub(super) fn carry_readings(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch(
+            "INSERT OR REPLACE INTO source_rot (directory, name, object, ctime_ns, seen_ns)
+             SELECT moved.directory, moved.name, rot.object, moved.ctime_ns, rot.seen_ns
+               FROM moved JOIN source_rot AS rot ON rot.directory = moved.old_directory AND rot.name = moved.old_name
+              WHERE moved.confirm = 0 AND rot.object = moved.object AND rot.ctime_ns = moved.old_ctime_ns;
+             INSERT OR REPLACE INTO source_read (directory, name, read_ns)
+             SELECT moved.directory, moved.name, coalesce(again.read_ns, snapshot.created_ns, 0)
+               FROM moved
+               LEFT JOIN source_read AS again ON again.directory = moved.old_directory AND again.name = moved.old_name
+               LEFT JOIN snapshot ON snapshot.id = moved.old_born
+              WHERE moved.confirm = 0",
+        )
+    }
+
+    /// The content of a file, with all names of its hard-link group, was read as that of a new entry: what an older
+    /// reading said is over.
+    pub(super) fn forget_source_read(
+        &self,
+        key: &PendingKey,
+        link: Option<LinkNo>,
+    ) -> Result<(), CatalogError> {
+        const WHAT: &str = "forget when a source was read";
+        let one = "DELETE FROM source_read WHERE directory = ?1 AND name = ?2";
+        self.execute(WHAT, one, (key.directory.0, &key.name))?;
+        let Some(link) = link else { return Ok(()) };
+        let group = "DELETE FROM source_read WHERE (directory, name) IN
+                      (SELECT directory, name FROM entry WHERE link = ?1 AND died IS NULL)";
+        self.execute(WHAT, group, [link.0])
     }
 
     /// Forgets when files were read that are not in the tree any more, and rot of files that changed since.
