@@ -142,6 +142,12 @@ pub enum Command {
         /// Of distbackup 1.x: there is no helper process any more
         #[arg(long, hide = true)]
         nohelper: bool,
+        /// Read unchanged files again, too, and compare them with what they should be
+        #[arg(long)]
+        reread: bool,
+        /// How much to read again
+        #[command(flatten)]
+        part: PartArgs,
     },
     /// Make the best use of a connected disk
     Backup(BackupArgs),

@@ -360,3 +360,43 @@ fn r7_hard_links_need_their_room_once() {
     restore(&world, place.path(), &[]).ok();
     all_but(&world, place.path(), &[]);
 }
+
+#[test]
+fn r6_hard_links_and_folders_that_are_named_one_by_one_come_back_where_they_belong() {
+    let world = World::new();
+    let first = world.write("sub/a", "content");
+    fs::hard_link(&first, world.source().join("sub/b")).unwrap();
+    world.write("box/inner/c", "another");
+    fs::set_permissions(world.source().join("box/inner"), fs::Permissions::from_mode(0o751)).unwrap();
+    world.add_disk("red", None);
+    world.update_and_back_up("red");
+    let to = world.restored(&["/data/sub/a", "/data/sub/b", "/data/box/inner"]);
+    let names = |folder: &Path| -> Vec<PathBuf> {
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(to.path()), [Path::new("data")], "nothing beside what was asked for");
+    let inode =
+        |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(to.path().join(name)).unwrap());
+    assert_eq!(inode("data/sub/a"), inode("data/sub/b"));
+    let mode = fs::metadata(to.path().join("data/box/inner")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o751, "a folder below one that was not asked for gets its mode");
+}
+
+#[test]
+fn r2_overwrite_also_replaces_a_file_that_should_be_a_hard_link() {
+    let world = World::new();
+    let first = world.write("a", "content");
+    fs::hard_link(&first, world.source().join("b")).unwrap();
+    world.add_disk("red", None);
+    world.update_and_back_up("red");
+    let to = world.place("to");
+    fs::create_dir_all(to.join("data")).unwrap();
+    fs::write(to.join("data/b"), "something else").unwrap();
+    restore(&world, &to, &[]).code(3).warns("it should be a hard link");
+    assert_eq!(fs::read(to.join("data/b")).unwrap(), b"something else");
+    restore(&world, &to, &["--overwrite"]).ok();
+    all_but(&world, &to, &[]);
+}

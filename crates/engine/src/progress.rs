@@ -9,6 +9,8 @@ pub enum Phase {
     Scan,
     /// New and changed files are read and hashed.
     Hash,
+    /// Unchanged files are read again.
+    Reread,
     /// The disk is compared with the catalog.
     Reconcile,
     /// The visit is planned.

@@ -178,14 +178,19 @@ fn visit(
     let outcome =
         backup::visit(catalog, &connected.disk, row.clone(), now_ns, run, &options, context.render)?;
     visits.push(visit_record(&row.uuid, outcome.copied.total(), outcome.copying));
-    let exit = report(context, &outcome, &options);
+    let exit = report(context, catalog, &outcome, &options)?;
     if options.dry_run {
         plan::show(context, &plan::Planned::new(&catalog.read(), &row, &outcome.planned, true)?);
     }
     Ok(exit)
 }
 
-fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions) -> Exit {
+fn report(
+    context: &Context<'_>,
+    catalog: &Catalog,
+    outcome: &VisitOutcome,
+    options: &BackupOptions,
+) -> Outcome {
     let render = context.render;
     let found = &outcome.reconciled;
     let planned = &outcome.planned;
@@ -206,7 +211,7 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
             "read_back": outcome.read_back.as_ref().map(|read| json!({
                 "good": tally(read.good), "from_memory": tally(read.from_memory), "bad": read.bad.count,
             })),
-            "problems": outcome.problems.count, "full": outcome.full, "interrupted": outcome.interrupted,
+            "problems": outcome.problems.count, "rotten": outcome.rotten, "full": outcome.full, "interrupted": outcome.interrupted,
         }),
     );
     render.problems("claimed on the disk, but missing; they no longer count as copies", &found.missing);
@@ -279,10 +284,11 @@ fn report(context: &Context<'_>, outcome: &VisitOutcome, options: &BackupOptions
             "{files} not hashed yet ({size}) and left out; dsb update, or backup --update, takes them"
         ));
     }
+    super::rot::say(context, catalog, outcome.rotten)?;
     if outcome.full {
         render.warning("the disk refused room that it had promised; what was copied before is safe");
     }
-    exit(outcome, options)
+    Ok(exit(outcome, options))
 }
 
 fn exit(outcome: &VisitOutcome, options: &BackupOptions) -> Exit {

@@ -13,7 +13,9 @@ mod next;
 mod part;
 mod plan;
 mod recover;
+mod reread;
 mod restore;
+mod rot;
 mod source;
 mod status;
 mod update;
@@ -40,8 +42,9 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         None => status::or_quick_start(context),
         Some(Command::Source { command }) => source::run(context, command.as_ref()),
         Some(Command::Disk { command }) => disk::run(context, command.as_ref()),
-        Some(Command::Update { accept, ignore_lock, .. }) => {
-            update::run(context, &update::options(*accept, *ignore_lock))
+        Some(Command::Update { accept, ignore_lock, reread, part, .. }) => {
+            let options = update::options(*accept, *ignore_lock);
+            update::run(context, &options, reread::asked_for(*reread, part)?.as_ref())
         }
         Some(Command::Backup(args)) => backup::run(context, args),
         Some(Command::Restore(args)) => restore::run(context, args),

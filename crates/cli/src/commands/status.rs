@@ -3,6 +3,7 @@
 use distbackup_core::model::Bytes;
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
+use distbackup_engine::ops::rot::Rot;
 use distbackup_engine::ops::{guard, shelf};
 use distbackup_engine::report::{self, Status};
 use serde_json::json;
@@ -34,8 +35,9 @@ pub fn run(context: &Context<'_>) -> Outcome {
     let opened = context.open_to_read()?;
     let status = report::status(&opened.catalog.read())?;
     let held = guard::held(&opened.catalog.read())?;
+    let rot = super::rot::known(&opened.catalog)?;
     if context.render.is_json() {
-        as_json(context, &status, held.as_ref());
+        as_json(context, &status, held.as_ref(), &rot);
     } else {
         as_text(context, &opened.catalog, &status)?;
         if let Some(held) = &held {
@@ -45,6 +47,9 @@ pub fn run(context: &Context<'_>) -> Outcome {
                 grouped(held.what.of.objects),
                 held.accepted.0
             ));
+        }
+        for line in super::rot::lines(context, &rot) {
+            context.render.line(&line);
         }
     }
     Ok(Exit::DONE)
@@ -75,7 +80,7 @@ pub fn closing(context: &Context<'_>, catalog: &Catalog) -> Result<(), Failure> 
     Ok(())
 }
 
-fn as_json(context: &Context<'_>, status: &Status, held: Option<&guard::Held>) {
+fn as_json(context: &Context<'_>, status: &Status, held: Option<&guard::Held>, rot: &Rot) {
     let level = |level: &report::Level| json!({ "files": level.files, "bytes": level.bytes.0 });
     context.render.object(
         "status",
@@ -83,7 +88,7 @@ fn as_json(context: &Context<'_>, status: &Status, held: Option<&guard::Held>) {
             "levels": status.levels.iter().map(level).collect::<Vec<_>>(),
             "pending": level(&status.pending), "empty_files": status.empty_files, "too_large": level(&status.too_large),
             "below_target": { "objects": status.below_target.objects, "bytes": status.below_target.bytes.0 },
-            "held": held.map(super::update::held_json),
+            "held": held.map(super::update::held_json), "rot": super::rot::as_json(rot),
             "snapshot": status.snapshot.as_ref().map(|row| json!({ "id": row.snapshot.0, "created_ns": row.created_ns })),
             "disks": status.disks.iter().map(|disk| json!({
                 "name": disk.row.name, "uuid": disk.row.uuid.0, "location": disk.row.location,

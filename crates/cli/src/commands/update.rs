@@ -5,6 +5,7 @@ use distbackup_engine::ops::guard::Held;
 use distbackup_engine::ops::update::{self, UpdateOptions, UpdateOutcome};
 use serde_json::json;
 
+use super::reread::{self, Again};
 use crate::Outcome;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -15,13 +16,18 @@ pub fn options(accept: bool, ignore_locks: bool) -> UpdateOptions {
     UpdateOptions { accept, ignore_locks, scan_only: false }
 }
 
-/// Scans and hashes.
-pub fn run(context: &Context<'_>, options: &UpdateOptions) -> Outcome {
+/// Scans and hashes, and reads again what is asked for.
+pub fn run(context: &Context<'_>, options: &UpdateOptions, again: Option<&Again<'_>>) -> Outcome {
     let mut opened = context.open_to_write()?;
     let run = context.begin_run(&mut opened.catalog)?;
     // A dry run reads no file.
     let options = UpdateOptions { scan_only: context.global.dry_run, ..options.clone() };
-    let outcome = work(context, &mut opened.catalog, run, &options).map(|(exit, _)| exit);
+    let outcome = work(context, &mut opened.catalog, run, &options).and_then(|(exit, updated)| match again {
+        Some(again) if !updated.interrupted => {
+            Ok(exit.or_graver(reread::work(context, &mut opened.catalog, again, &options, &updated)?))
+        }
+        _ => Ok(exit),
+    });
     context.end_run(&mut opened.catalog, run, &outcome, &json!({}))?;
     outcome
 }

@@ -39,6 +39,7 @@ fn title(phase: Phase) -> &'static str {
     match phase {
         Phase::Scan => "scanning",
         Phase::Hash => "hashing",
+        Phase::Reread => "reading again",
         Phase::Reconcile => "comparing the disk",
         Phase::Plan => "planning",
         Phase::Remove => "removing",
@@ -203,5 +204,28 @@ fn plain_line(
         format!("{}: {percent}{}  {files}  {rate}/s", title(phase), Bytes(bytes))
     } else {
         format!("{}: {percent}{files}", title(phase))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_within_another_one_leaves_the_outer_counts_as_they_were() {
+        let progress = Progress::new(true);
+        let begin = |phase| progress.event(Event::Begin { phase, files: 10, bytes: Bytes(100) });
+        let done = |files| progress.event(Event::Done { files, bytes: Bytes(7) });
+        let now = || (progress.lock().phase.map(|(phase, _)| phase), progress.files.load(Ordering::Relaxed));
+        begin(Phase::Copy);
+        done(3);
+        begin(Phase::ReadBack);
+        done(2);
+        assert_eq!(now(), (Some(Phase::ReadBack), 2));
+        progress.event(Event::End);
+        assert_eq!(now(), (Some(Phase::Copy), 3));
+        assert_eq!(progress.bytes.load(Ordering::Relaxed), 7);
+        progress.event(Event::End);
+        assert_eq!(now().0, None);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Neither changes what a disk's catalog copy must know: both say something of this computer's sources only.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use distbackup_core::model::{Bytes, DirNo, FilesystemNo, LinkNo, ObjectId, ObjectNo, Stamp};
@@ -38,14 +39,16 @@ pub struct RottenSource {
     pub seen_ns: i64,
 }
 
-/// Files whose content is known, with the time of their last reading: when their entry was born, if no later one is known.
+/// Files whose content is known, with the time of their last reading: when their entry was born, unless it is known.
+/// One that was read and found rotten was read: what is known already must not be read before all else each time.
 const FILES: &str = "
     FROM entry
     LEFT JOIN source_read AS again ON again.directory = entry.directory AND again.name = entry.name
+    LEFT JOIN source_rot AS rot ON rot.directory = entry.directory AND rot.name = entry.name
     LEFT JOIN snapshot ON snapshot.id = entry.born
     JOIN object ON object.id = entry.object
    WHERE entry.died IS NULL AND entry.pending = 0";
-const READ_NS: &str = "max(coalesce(again.read_ns, 0), coalesce(snapshot.created_ns, 0))";
+const READ_NS: &str = "max(coalesce(again.read_ns, snapshot.created_ns, 0), coalesce(rot.seen_ns, 0))";
 
 /// Rows that still say something: the file is what it was when it was found rotten.
 const ROTTEN: &str = "
@@ -63,6 +66,17 @@ impl Reader<'_> {
             count_ages(rows)
         };
         read().map_err(|source| CatalogError::sql("count when sources were read", source))
+    }
+
+    /// The times at which sources were read again. Memory grows with the number of different times.
+    pub fn reread_times(&self) -> Result<BTreeSet<i64>, CatalogError> {
+        const SQL: &str = "SELECT read_ns FROM source_read UNION SELECT seen_ns FROM source_rot";
+        let read = || {
+            let mut statement = self.connection.prepare(SQL)?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<BTreeSet<i64>>>()
+        };
+        read().map_err(|source| CatalogError::sql("list when sources were read again", source))
     }
 
     /// The next `limit` files after `after`, in the order of the tree, that were last read at such times.
@@ -172,7 +186,8 @@ impl Writer<'_> {
         self.execute(WHAT, good, [link.0])
     }
 
-    /// Records that a source file is rotten (S4). `ctime_ns` is the file's, which did not betray it.
+    /// Records that a source file, with all names of its hard-link group, is rotten (S4). `ctime_ns` is the file's, which
+    /// did not betray it.
     pub fn record_source_rot(
         &self,
         key: &PendingKey,
@@ -183,8 +198,47 @@ impl Writer<'_> {
         const SQL: &str = "
             INSERT OR REPLACE INTO source_rot (directory, name, object, ctime_ns, seen_ns)
             VALUES (?1, ?2, ?3, ?4, ?5)";
+        const GROUP: &str = "
+            INSERT OR REPLACE INTO source_rot (directory, name, object, ctime_ns, seen_ns)
+            SELECT other.directory, other.name, ?3, ?4, ?5
+              FROM entry CROSS JOIN entry AS other ON other.link = entry.link AND other.died IS NULL
+             WHERE entry.directory = ?1 AND entry.name = ?2 AND entry.died IS NULL";
         let values = (key.directory.0, &key.name, object.0, ctime_ns, seen_ns);
-        self.execute("record a rotten source", SQL, values)
+        self.execute("record a rotten source", SQL, values)?;
+        self.execute("record a rotten source", GROUP, values)
+    }
+
+    /// Files that were found moved were not read for it: what is known of their last reading, and of rot, goes with them.
+    /// Part of a scan, with its temporary table `moved`.
+    pub(super) fn carry_readings(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch(
+            "INSERT OR REPLACE INTO source_rot (directory, name, object, ctime_ns, seen_ns)
+             SELECT moved.directory, moved.name, rot.object, moved.ctime_ns, rot.seen_ns
+               FROM moved JOIN source_rot AS rot ON rot.directory = moved.old_directory AND rot.name = moved.old_name
+              WHERE moved.confirm = 0 AND rot.object = moved.object AND rot.ctime_ns = moved.old_ctime_ns;
+             INSERT OR REPLACE INTO source_read (directory, name, read_ns)
+             SELECT moved.directory, moved.name, coalesce(again.read_ns, snapshot.created_ns, 0)
+               FROM moved
+               LEFT JOIN source_read AS again ON again.directory = moved.old_directory AND again.name = moved.old_name
+               LEFT JOIN snapshot ON snapshot.id = moved.old_born
+              WHERE moved.confirm = 0",
+        )
+    }
+
+    /// The content of a file, with all names of its hard-link group, was read as that of a new entry: what an older
+    /// reading said is over.
+    pub(super) fn forget_source_read(
+        &self,
+        key: &PendingKey,
+        link: Option<LinkNo>,
+    ) -> Result<(), CatalogError> {
+        const WHAT: &str = "forget when a source was read";
+        let one = "DELETE FROM source_read WHERE directory = ?1 AND name = ?2";
+        self.execute(WHAT, one, (key.directory.0, &key.name))?;
+        let Some(link) = link else { return Ok(()) };
+        let group = "DELETE FROM source_read WHERE (directory, name) IN
+                      (SELECT directory, name FROM entry WHERE link = ?1 AND died IS NULL)";
+        self.execute(WHAT, group, [link.0])
     }
 
     /// Forgets when files were read that are not in the tree any more, and rot of files that changed since.

@@ -104,7 +104,8 @@ impl Writer<'_> {
             .execute_batch(
                 "CREATE TEMP TABLE IF NOT EXISTS gone (
                      filesystem INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER,
-                     object INTEGER, holes BLOB, confirm INTEGER, PRIMARY KEY (filesystem, inode)) WITHOUT ROWID;
+                     object INTEGER, holes BLOB, confirm INTEGER, directory INTEGER, name BLOB, born INTEGER,
+                     ctime_ns INTEGER, PRIMARY KEY (filesystem, inode)) WITHOUT ROWID;
                  CREATE TEMP TABLE IF NOT EXISTS linked (
                      filesystem INTEGER, inode INTEGER, directory INTEGER, name BLOB, link INTEGER,
                      PRIMARY KEY (filesystem, inode, directory, name)) WITHOUT ROWID;
@@ -151,8 +152,10 @@ impl Writer<'_> {
         confirm: bool,
     ) -> Result<(), CatalogError> {
         const REMEMBER: &str = "
-            INSERT OR IGNORE INTO gone (filesystem, inode, size, mtime_ns, object, holes, confirm)
-            SELECT filesystem, inode, size, mtime_ns, object, holes, max(?3, pending) FROM entry
+            INSERT OR IGNORE INTO gone
+                   (filesystem, inode, size, mtime_ns, object, holes, confirm, directory, name, born, ctime_ns)
+            SELECT filesystem, inode, size, mtime_ns, object, holes, max(?3, pending), directory, name, born, ctime_ns
+              FROM entry
              WHERE directory = ?1 AND name = ?2 AND died IS NULL AND object IS NOT NULL AND inode <> 0";
         const END: &str = "UPDATE entry SET died = ?3 WHERE directory = ?1 AND name = ?2 AND died IS NULL";
         self.run("remember an ended entry", REMEMBER, (directory.0, name, confirm))?;
@@ -181,8 +184,10 @@ impl Writer<'_> {
         const COUNT: &str =
             "SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE directory = ?1 AND died IS NULL";
         const REMEMBER: &str = "
-            INSERT OR IGNORE INTO gone (filesystem, inode, size, mtime_ns, object, holes, confirm)
-            SELECT filesystem, inode, size, mtime_ns, object, holes, pending FROM entry
+            INSERT OR IGNORE INTO gone
+                   (filesystem, inode, size, mtime_ns, object, holes, confirm, directory, name, born, ctime_ns)
+            SELECT filesystem, inode, size, mtime_ns, object, holes, pending, directory, name, born, ctime_ns
+              FROM entry
              WHERE directory = ?1 AND died IS NULL AND object IS NOT NULL AND inode <> 0";
         const END: &str = "UPDATE entry SET died = ?2 WHERE directory = ?1 AND died IS NULL";
         let mut folders = vec![node];
@@ -224,7 +229,9 @@ impl Writer<'_> {
         }
         const FIND: &str = "
             CREATE TEMP TABLE moved AS
-            SELECT entry.directory, entry.name, gone.object, gone.holes, gone.confirm
+            SELECT entry.directory, entry.name, entry.ctime_ns, gone.object, gone.holes, gone.confirm,
+                   gone.directory AS old_directory, gone.name AS old_name, gone.born AS old_born,
+                   gone.ctime_ns AS old_ctime_ns
               FROM entry INDEXED BY entry_pending
               JOIN gone ON gone.filesystem = entry.filesystem AND gone.inode = entry.inode
              WHERE entry.pending = 1 AND entry.died IS NULL AND entry.born = ?1 AND entry.object IS NULL
@@ -237,6 +244,7 @@ impl Writer<'_> {
             self.connection.execute_batch("DROP TABLE IF EXISTS temp.moved")?;
             self.connection.execute(FIND, [snapshot.0])?;
             let count = self.connection.execute(ADOPT, [snapshot.0])?;
+            self.carry_readings()?;
             self.connection.execute_batch("DROP TABLE temp.moved")?;
             Ok(count)
         };
@@ -327,6 +335,7 @@ impl Writer<'_> {
                 params![link.0, object, size, mtime, ctime, filesystem, inode, holes, metadata],
             )?;
         }
+        self.forget_source_read(key, link)?;
         Ok(updated > 0)
     }
 

@@ -54,16 +54,23 @@ impl Part {
     /// its order means nothing. No range mixes what was read since this round of parts began, at `since_ns`, with what
     /// was not: the next part would begin again where the last one began.
     pub(super) fn slices(&self, ages: &[Age], newest_ns: i64, since_ns: i64) -> Vec<RangeInclusive<i64>> {
+        self.slices_where(ages, newest_ns, &|end_ns, at_ns| at_ns < since_ns || end_ns >= since_ns)
+    }
+
+    /// The same, where `together` says whether the last age of a range and the next one may be in one range.
+    pub(super) fn slices_where(
+        &self,
+        ages: &[Age],
+        newest_ns: i64,
+        together: &dyn Fn(i64, i64) -> bool,
+    ) -> Vec<RangeInclusive<i64>> {
         let old = ages.iter().filter(|age| age.at_ns <= newest_ns);
         let mut slices: Vec<RangeInclusive<i64>> = Vec::new();
         let mut size = Tally::default();
         for age in old {
             let full = size.bytes >= SLICE_BYTES || size.objects >= SLICE_OBJECTS;
             match slices.last_mut() {
-                Some(slice)
-                    if self.sample_ppm.is_some()
-                        || !full && (age.at_ns < since_ns || *slice.end() >= since_ns) =>
-                {
+                Some(slice) if self.sample_ppm.is_some() || !full && together(*slice.end(), age.at_ns) => {
                     *slice = *slice.start()..=age.at_ns;
                 }
                 _ => {

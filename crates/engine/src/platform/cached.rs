@@ -2,6 +2,17 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// Lets the system forget what it remembers of a file, so that it is read from its medium. A hint: what cannot be let go
+/// is read from memory.
+#[cfg(target_os = "linux")]
+pub fn forget_cached(file: BorrowedFd<'_>) {
+    let _hint_only = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// There is no such hint here.
+#[cfg(not(target_os = "linux"))]
+pub fn forget_cached(_: BorrowedFd<'_>) {}
+
 /// Whether the first byte of a file would come from memory, because it lives there or was not let go. Where a filesystem
 /// cannot tell: `false`.
 ///

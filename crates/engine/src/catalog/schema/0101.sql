@@ -14,7 +14,7 @@ CREATE TABLE lost_copy (
 ALTER TABLE disk ADD COLUMN retiring INTEGER NOT NULL DEFAULT 0;
 
 -- When the content of an unchanged source file was last read and found to be the object it should be.
--- Only files that were read again have a row; for all others it was when their entry was born.
+-- Only files that were read again, or moved since they were read, have a row; for all others it was when their entry was born.
 CREATE TABLE source_read (
     directory  INTEGER NOT NULL,
     name       BLOB    NOT NULL,

@@ -10,7 +10,7 @@ use distbackup_core::plan::Tally;
 
 use super::execute::{finish, staged};
 use super::ledger::Ledger;
-use super::origins::{BadCopy, Copies, Holder};
+use super::origins::{BadCopy, Copies, Holder, RottenFile, record_rot};
 use super::stage::{Task, Tools};
 use super::{Visit, VisitOutcome, name_of, publish, sources};
 use crate::catalog::{Catalog, CatalogError, DiskRow, HeldObject, PlanRow, Wants};
@@ -205,11 +205,13 @@ fn run_batch(
     let outcome = staged(visit, delivery.streams, tools, tasks);
     let (bad, rotten) = tools.copies.take_noticed();
     record_bad(visit, tools.copies, bad, delivered)?;
+    record_rot(visit, &rotten)?;
+    delivered.visit.rotten += rotten.len() as u64;
     let outcome = outcome?;
     delivered.visit.full |= outcome.full;
     // What did not come back as it was written stays wanted, and is told of in the visit's outcome.
     let _still_wanted = finish(visit, tools, outcome.copied, &mut delivered.visit)?;
-    for (_, path) in &rotten {
+    for RottenFile { path, .. } in &rotten {
         let why = "its content differs from what was recorded, with the same size and times: the source may be damaged";
         visit.observer.event(Event::Skipped { path, reason: why });
         delivered.visit.problems.add(path, why);
@@ -224,7 +226,7 @@ fn run_batch(
     }
     for (row, path, why) in outcome.left_out {
         let Some(want) = want(&row) else { continue };
-        if rotten.iter().any(|(object, _)| *object == want.object) {
+        if rotten.iter().any(|file| file.object == want.object) {
             delivered.source_damaged.push(want.id);
         }
         delivered.note_missing(visit, want, &path, &why)?;

@@ -12,7 +12,7 @@ use distbackup_core::model::{Bytes, ObjectId, ObjectNo, SnapshotNo};
 use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
 
 use super::ledger::Ledger;
-use super::origins::Copies;
+use super::origins::{Copies, record_rot};
 use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
 use super::stage::{Copied, Failure, Task, Tools, stage_all};
@@ -136,7 +136,11 @@ fn run_batch(
     let tasks = prepare(visit, loaded, tools, batch, outcome, failed)?;
     let victims: Vec<u32> = tasks.iter().flat_map(|task| task.victims.iter().copied()).collect();
     outcome.evicted.merge(remove(visit, loaded, tools.ledger, &victims, Why::Victim)?);
-    let batch = staged(visit, options.streams, tools, tasks)?;
+    let batch = staged(visit, options.streams, tools, tasks);
+    let (_, rotten) = tools.copies.take_noticed();
+    record_rot(visit, &rotten)?;
+    outcome.rotten += rotten.len() as u64;
+    let batch = batch?;
     outcome.full |= batch.full;
     failed.displaced += batch.displaced.len() as u64;
     for (what, path, why) in batch.left_out.into_iter().chain(batch.unfit) {

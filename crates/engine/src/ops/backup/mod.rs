@@ -12,7 +12,7 @@ mod publish;
 mod read_back;
 mod reconcile;
 mod remove;
-mod sources;
+pub(in crate::ops) mod sources;
 mod stage;
 
 use std::collections::HashMap;
@@ -92,6 +92,8 @@ pub struct VisitOutcome {
     pub expired: u64,
     /// Files that could not be copied.
     pub problems: Problems,
+    /// Of those, files whose content differs from what was recorded, under the same size and times (S4).
+    pub rotten: u64,
     /// Files whose content is in no object yet and which this visit did not take.
     pub pending: Tally,
     /// The disk refused room that it had promised.

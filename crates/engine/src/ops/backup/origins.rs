@@ -7,8 +7,9 @@ use std::sync::Mutex;
 
 use distbackup_core::model::{DiskNo, ObjectNo};
 
+use super::Visit;
 use super::sources::{self, Source};
-use crate::catalog::{CatalogError, Reader};
+use crate::catalog::{CatalogError, PendingKey, Reader};
 use crate::content::{Content, Segment};
 use crate::disk::{Disk, DiskError};
 use crate::ops::filesystems::Filesystems;
@@ -47,6 +48,19 @@ pub struct BadCopy {
     pub why: String,
 }
 
+/// A source file that is not what it was, though nothing but its content tells (S4).
+#[derive(Debug, Clone)]
+pub struct RottenFile {
+    /// What it should be.
+    pub object: ObjectNo,
+    /// Its folder and name.
+    pub key: PendingKey,
+    /// Time of its last change of anything, as `stat` says.
+    pub ctime_ns: i64,
+    /// Raw bytes of its virtual path.
+    pub path: Vec<u8>,
+}
+
 /// The copies that may be read beside the sources, and what was noticed while reading.
 #[derive(Default)]
 pub struct Copies<'c> {
@@ -54,8 +68,8 @@ pub struct Copies<'c> {
     pub holders: &'c [Holder<'c>],
     /// Copies found bad.
     pub bad: Mutex<Vec<BadCopy>>,
-    /// Source files whose content differs under unchanged size and times (S4), by object and path.
-    pub rotten: Mutex<Vec<(ObjectNo, Vec<u8>)>>,
+    /// Source files whose content differs under unchanged size and times (S4).
+    pub rotten: Mutex<Vec<RottenFile>>,
 }
 
 impl Copies<'_> {
@@ -67,12 +81,12 @@ impl Copies<'_> {
     }
 
     /// Notes a source file that is not what it was.
-    pub fn note_rotten(&self, object: ObjectNo, path: Vec<u8>) {
-        lock(&self.rotten).push((object, path));
+    pub fn note_rotten(&self, file: RottenFile) {
+        lock(&self.rotten).push(file);
     }
 
     /// Takes what was noticed since the last time.
-    pub fn take_noticed(&self) -> (Vec<BadCopy>, Vec<(ObjectNo, Vec<u8>)>) {
+    pub fn take_noticed(&self) -> (Vec<BadCopy>, Vec<RottenFile>) {
         (std::mem::take(&mut *lock(&self.bad)), std::mem::take(&mut *lock(&self.rotten)))
     }
 }
@@ -101,6 +115,19 @@ impl Givers {
         }
         Ok(sources::open_known(reader, &self.mapping, &self.filesystems, object)?.is_ok())
     }
+}
+
+/// Records source files that were found rotten, for `status` and until they are repaired.
+pub fn record_rot(visit: &mut Visit<'_>, rotten: &[RottenFile]) -> Result<(), CatalogError> {
+    if rotten.is_empty() {
+        return Ok(());
+    }
+    let now_ns = visit.time.now_ns;
+    visit.catalog.write("record rotten sources", |writer| {
+        rotten
+            .iter()
+            .try_for_each(|file| writer.record_source_rot(&file.key, file.object, file.ctime_ns, now_ns))
+    })
 }
 
 /// A content that was opened, from wherever.

@@ -1,7 +1,7 @@
 //! Where the content of an object can be read: the files of the sources that have it.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use distbackup_core::model::{ObjectNo, Stamp};
 
@@ -16,6 +16,7 @@ const NAMES_TRIED: u32 = 16;
 /// A source file that was opened and found as the catalog knows it.
 #[derive(Debug)]
 pub struct Source {
+    pub key: PendingKey,
     pub file: SourceFile,
     pub path: PathBuf,
     pub vpath: Vec<u8>,
@@ -59,17 +60,45 @@ pub fn open_entry(
     let Some(entry) = reader.entry(key.directory, &key.name, At::Now)? else {
         return trouble("it is not in the tree any more".into());
     };
-    let file = match SourceFile::open(&path) {
+    let file = match open_unchanged(&path, &entry.stamp, filesystems) {
         Ok(file) => file,
-        Err(error) => return trouble(format!("cannot open it: {error}")),
+        Err(NotAsKnown::Changed) => {
+            return trouble("it changed since the last update; the next one will take it".into());
+        }
+        Err(NotAsKnown::Gone(error)) => return trouble(format!("cannot open it: {error}")),
+        Err(NotAsKnown::Unreadable(why)) => return trouble(why),
     };
-    let filesystem = match filesystems.of_device(file.stat().device, file.as_fd()) {
-        Ok(filesystem) => filesystem,
-        Err(error) => return trouble(format!("cannot identify its filesystem: {error}")),
-    };
-    let stamp = filesystem.stamp(&file.stat(), file.stat().size);
-    if stamp != entry.stamp {
-        return trouble("it changed since the last update; the next one will take it".into());
+    let (key, vpath, stamp) = (key.clone(), vpath.as_bytes().to_vec(), entry.stamp);
+    Ok(Ok(Source { key, file, path, vpath, stamp }))
+}
+
+/// Why a file is not open as the catalog knows it.
+#[derive(Debug)]
+pub(in crate::ops) enum NotAsKnown {
+    /// It is another file, or was changed.
+    Changed,
+    /// Nothing, or no regular file, stands there.
+    Gone(std::io::Error),
+    /// It cannot be read, for a reason in words.
+    Unreadable(String),
+}
+
+/// Opens the file at a path, if it has this stamp.
+pub(in crate::ops) fn open_unchanged(
+    path: &Path,
+    stamp: &Stamp,
+    filesystems: &Filesystems,
+) -> Result<SourceFile, NotAsKnown> {
+    use std::io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
+    let file = SourceFile::open(path).map_err(|error| match error.kind() {
+        NotFound | NotADirectory | InvalidInput => NotAsKnown::Gone(error),
+        _ => NotAsKnown::Unreadable(format!("cannot open it: {error}")),
+    })?;
+    let filesystem = filesystems
+        .of_device(file.stat().device, file.as_fd())
+        .map_err(|error| NotAsKnown::Unreadable(format!("cannot identify its filesystem: {error}")))?;
+    if filesystem.stamp(&file.stat(), file.stat().size) != *stamp {
+        return Err(NotAsKnown::Changed);
     }
-    Ok(Ok(Source { file, path, vpath: vpath.as_bytes().to_vec(), stamp }))
+    Ok(file)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use distbackup_core::model::{Bytes, ObjectNo, SnapshotNo, billed};
 
 use super::ledger::Ledger;
-use super::origins::{Copies, Holder, Origin};
+use super::origins::{Copies, Holder, Origin, RottenFile};
 use super::sources::{self, Source};
 use crate::catalog::{Captured, CatalogError, PendingKey, PlanRow, Reader, View};
 use crate::content::{Content, Segment};
@@ -215,9 +215,6 @@ impl Stager<'_> {
                     return Err(self.left_out(path, why.to_owned()));
                 }
                 Settled::Differs(path) => {
-                    if let PlanRow::Known(object) = task.what {
-                        self.tools.copies.note_rotten(object, path.clone());
-                    }
                     let why = "its content differs from what was hashed, with the same size and times: \
                                the source may be damaged. It is not stored; dsb restore brings back the content as it was";
                     return Err(self.left_out(path, why.to_owned()));
@@ -325,7 +322,7 @@ fn judge(
     origin: Origin<'_>,
     staged: &Staged,
 ) -> Result<Judged, CatalogError> {
-    let Source { file, path, vpath, stamp } = match origin {
+    let Source { key, file, path, vpath, stamp } = match origin {
         Origin::Source(source) => *source,
         Origin::Copy { name, .. } => return judge_copy(reader, task, name, staged),
     };
@@ -337,6 +334,8 @@ fn judge(
         PlanRow::Known(object) => {
             let expected = reader.object(*object)?.map(|row| row.id);
             if expected != Some(staged.id) {
+                let (object, ctime_ns, path) = (*object, stamp.ctime_ns, vpath.clone());
+                tools.copies.note_rotten(RottenFile { object, key, ctime_ns, path });
                 return Ok(Judged::Differs(vpath));
             }
             Ok(Judged::Good { provisional: None, object: Some(*object) })

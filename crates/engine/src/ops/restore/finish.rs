@@ -28,6 +28,10 @@ pub fn finish(
     let shared = Shared::new(outcome, &Silent);
     // `None`: the folder is not there (nothing in it was wanted, or something was in its way).
     let mut places: Vec<Option<Arc<Folder>>> = Vec::new();
+    if !selection.names(&VirtualPath::root()) {
+        // The walk enters the root without a word then.
+        places.push(Some(Arc::clone(destination)));
+    }
     walk::<OpError>(reader, options.at, selection, &mut |step| {
         match step {
             Step::Entry { entry, .. } | Step::Passing { entry } if entry.kind == Kind::Directory => {
@@ -42,7 +46,7 @@ pub fn finish(
                 let leader =
                     entry.link.and_then(|link| leaders.get(&link)).filter(|&name| name != path.as_bytes());
                 if let (Some(leader), Some(Some(folder))) = (leader, places.last()) {
-                    tie(destination, folder, path, entry, leader, &shared);
+                    tie(destination, folder, path, entry, leader, options.overwrite, &shared);
                 }
             }
             Step::Passing { .. } => {}
@@ -80,9 +84,10 @@ fn tie(
     path: &VirtualPath,
     entry: &EntryRow,
     leader: &[u8],
+    overwrite: bool,
     shared: &Shared<'_>,
 ) {
-    match try_tie(destination, folder, entry, leader) {
+    match try_tie(destination, folder, entry, leader, overwrite) {
         Ok(Tied::Done) => shared.with(|outcome| match entry.kind {
             Kind::File => outcome.restored.objects += 1,
             _ => outcome.others += 1,
@@ -106,7 +111,13 @@ enum Tied {
     InTheWay,
 }
 
-fn try_tie(destination: &Folder, folder: &Folder, entry: &EntryRow, leader: &[u8]) -> io::Result<Tied> {
+fn try_tie(
+    destination: &Folder,
+    folder: &Folder,
+    entry: &EntryRow,
+    leader: &[u8],
+    overwrite: bool,
+) -> io::Result<Tied> {
     let Ok(leader) = VirtualPath::parse(leader) else { return Ok(Tied::LeaderMissing) };
     let Some((parent, name)) = leader.parent() else { return Ok(Tied::LeaderMissing) };
     let mut at: Option<Folder> = None;
@@ -122,7 +133,17 @@ fn try_tie(destination: &Folder, folder: &Folder, entry: &EntryRow, leader: &[u8
         if (there.device, there.inode) == (first.device, first.inode) {
             return Ok(Tied::Present);
         }
-        return Ok(Tied::InTheWay);
+        if !overwrite || there.kind.to_kind() == Some(Kind::Directory) {
+            return Ok(Tied::InTheWay);
+        }
+        // As with contents: what is there goes only when its successor is complete.
+        let temporary = folder.temporary_name();
+        folder.link(&temporary, leader_folder, name)?;
+        if let Err(error) = folder.rename(&temporary, &entry.name) {
+            folder.remove(&temporary)?;
+            return Err(error);
+        }
+        return Ok(Tied::Done);
     }
     folder.link(&entry.name, leader_folder, name)?;
     Ok(Tied::Done)

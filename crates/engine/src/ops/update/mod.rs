@@ -137,6 +137,7 @@ pub fn update(
     capture::hash_pending(catalog, which, &mapping, &filesystems, &problems, observer, &mut outcome)?;
     let moment = Moment::Update { accept: options.accept };
     (outcome.held, outcome.expired) = guard::settle(catalog, time, moment)?;
+    catalog.write("forget old readings of sources", |writer| writer.forget_old_source_reads())?;
     let (files, bytes) = catalog.read().pending_total(Pending::All)?;
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
