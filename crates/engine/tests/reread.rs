@@ -76,12 +76,7 @@ fn s4_a_reread_a_visit_and_a_delivery_each_record_the_rot_that_they_meet() {
         disk.0
     ));
     let row = shelf.catalog.read().disk(disk).unwrap().unwrap();
-    let delivery = Delivery {
-        wants: Wants::LostBy(disk),
-        holders: &[],
-        streams: 1,
-        dry_run: false,
-    };
+    let delivery = Delivery { wants: Wants::LostBy(disk), holders: &[], streams: 1, dry_run: false };
     let delivered =
         deliver(&mut shelf.catalog, &shelf.disks[0].1, row, 3 * DAY_NS, None, &delivery, &Silent).unwrap();
     assert_eq!((delivered.visit.rotten, delivered.visit.copied.total().objects), (1, FILES - 1));
