@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use clap_complete::ArgValueCompleter;
+
+use crate::complete;
 use crate::render::{Settings, ShowProgress};
 
 mod source;
@@ -170,7 +173,7 @@ pub enum Command {
     /// Bring back what disks have lost, from sources, other disks or a staging folder
     Heal {
         /// Names, UUIDs or paths; without any, every disk that has lost something
-        #[arg(value_name = "DISK")]
+        #[arg(value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
         disks: Vec<String>,
         /// How objects get from one disk to another
         #[command(flatten)]
@@ -181,6 +184,7 @@ pub enum Command {
     /// What a visit of a disk would do, and why
     Plan {
         /// Name, UUID or path; without it, the disk that is connected
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: Option<String>,
     },
     /// Which disk to connect next, and what it would gain
@@ -195,25 +199,25 @@ pub enum Command {
     /// List files with their sizes and disks
     Ls {
         /// Patterns over whole virtual paths; `*` crosses `/`
-        #[arg(value_name = "PATTERN")]
+        #[arg(value_name = "PATTERN", add = ArgValueCompleter::new(complete::vpaths))]
         patterns: Vec<OsString>,
         /// Only what this disk holds
-        #[arg(short = 'd', long = "disk", value_name = "DISK")]
+        #[arg(short = 'd', long = "disk", value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
         disk: Option<String>,
         /// The tree at a date or of a snapshot
-        #[arg(long, value_name = "DATE|SNAPSHOT")]
+        #[arg(long, value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
         at: Option<String>,
     },
     /// What changed from one snapshot to another
     Diff {
         /// The older one: its number, a date, or `latest`
-        #[arg(value_name = "DATE|SNAPSHOT")]
+        #[arg(value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
         from: String,
         /// The newer one; usually `latest`
-        #[arg(value_name = "DATE|SNAPSHOT")]
+        #[arg(value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
         to: Option<String>,
         /// Only what this pattern matches; may be given again
-        #[arg(short = 'f', long = "filter", value_name = "PATTERN")]
+        #[arg(short = 'f', long = "filter", value_name = "PATTERN", add = ArgValueCompleter::new(complete::vpaths))]
         patterns: Vec<OsString>,
     },
     /// Forget snapshots, and what only they have
@@ -221,9 +225,10 @@ pub enum Command {
     /// Which disks hold a file
     Where {
         /// Virtual path
+        #[arg(add = ArgValueCompleter::new(complete::vpaths))]
         path: OsString,
         /// The tree at a date or of a snapshot
-        #[arg(long, value_name = "DATE|SNAPSHOT")]
+        #[arg(long, value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
         at: Option<String>,
     },
     /// Folders and files by size, with files and bytes by number of copies
@@ -261,7 +266,52 @@ pub enum Command {
     },
     /// Snapshots of the tree
     Snapshots,
+    /// A script by which a shell completes commands, disks, paths and snapshots
+    Completions {
+        /// Which shell; for bash: source <(dsb completions bash)
+        shell: Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Into this folder, one for each command; without it, the first one to standard output
+        folder: Option<PathBuf>,
+    },
+    /// What the exit codes mean
+    #[command(name = "exit-codes", hide = true, long_about = EXIT_CODES)]
+    ExitCodes,
 }
+
+/// Shells that can complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Elvish.
+    Elvish,
+    /// Fish.
+    Fish,
+    /// PowerShell.
+    Powershell,
+    /// Z shell.
+    Zsh,
+}
+
+/// What `dsb help exit-codes` says.
+pub const EXIT_CODES: &str = "\
+Exit code 0 means: all of what was asked is done, durably. If several apply, the gravest counts.
+
+    0  done
+    1  failed; what was recorded before is safe
+    2  wrong usage
+    3  done in part: the output lists what was left out
+    4  damage found: objects are bad or missing, or a source file rotted
+    5  status --check: something has fewer copies than it should have
+   10  no catalog here, or a damaged or outdated one
+   11  another dsb uses the catalog or the disk
+   12  the disk is not connected, not recognised, read-only, or another one
+   13  the disk refused room that it had promised
+   14  a confirmation was needed and not given
+  130  interrupted in order; the same command goes on";
 
 /// Questions about what is not so.
 #[derive(Debug, Subcommand)]
@@ -269,7 +319,7 @@ pub enum WhatIf {
     /// These disks are lost, all at once
     Lose {
         /// Names or UUIDs
-        #[arg(required = true, value_name = "DISK")]
+        #[arg(required = true, value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
         disks: Vec<String>,
     },
     /// New empty disks join
@@ -307,6 +357,7 @@ pub enum DiskCommand {
     /// Change what is known of a disk
     Set {
         /// Name, UUID or path
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: String,
         /// Room to use: 500G, 7.4T, 1.5TiB, 80%, -20G (all but), auto
         #[arg(short = 's', long, value_name = "SIZE", allow_hyphen_values = true)]
@@ -328,6 +379,7 @@ pub enum DiskCommand {
     #[command(visible_alias = "mv")]
     Rename {
         /// Name, UUID or path
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: String,
         /// The new name
         name: String,
@@ -335,11 +387,13 @@ pub enum DiskCommand {
     /// A disk is lost or broken: forget what it held
     Drop {
         /// Name or UUID
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: String,
     },
     /// A disk is to leave: bring everything that only it holds to others
     Retire {
         /// Name, UUID or path
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: String,
         /// It stays after all
         #[arg(long, conflicts_with_all = ["staging", "staging_size"])]
@@ -351,8 +405,10 @@ pub enum DiskCommand {
     /// One disk takes the place of another: bring it everything that the other should hold
     Replace {
         /// The disk that goes; it need not be readable
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         old: String,
         /// The disk that takes its place; it has joined with `disk add`
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         new: String,
         /// How objects get from one disk to another
         #[command(flatten)]
@@ -361,11 +417,13 @@ pub enum DiskCommand {
     /// Take a disk out of the set: an empty or retired one
     Del {
         /// Name or UUID
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: String,
     },
     /// Look again which objects are on a disk
     Refresh {
         /// Name, UUID or path; without it, the one that is connected
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: Option<String>,
     },
 }
@@ -376,11 +434,13 @@ pub enum ConfigCommand {
     /// Show settings
     Get {
         /// Which; without it, all
+        #[arg(add = ArgValueCompleter::new(complete::settings))]
         name: Option<String>,
     },
     /// Change a setting
     Set {
         /// keep-deleted, keep-snapshots or trust-time
+        #[arg(add = ArgValueCompleter::new(complete::settings))]
         name: String,
         /// 90d, 12w, 2y, 0 (nothing) or off (for ever)
         value: String,
@@ -432,7 +492,7 @@ pub enum EditPart {
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// Names, UUIDs or paths; without any, the disk that is connected
-    #[arg(value_name = "DISK")]
+    #[arg(value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
     pub disks: Vec<String>,
     /// Update first; new files are hashed while they are copied
     #[arg(short = 'u', long)]
@@ -482,16 +542,16 @@ pub struct BackupArgs {
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// With --to: patterns over virtual paths. Without: a disk and a destination
-    #[arg(value_name = "PATTERN|DISK DEST")]
+    #[arg(value_name = "PATTERN|DISK DEST", add = ArgValueCompleter::new(complete::disks_and_vpaths))]
     pub arguments: Vec<OsString>,
     /// Destination
     #[arg(long, value_name = "DEST")]
     pub to: Option<PathBuf>,
     /// Only what matches this pattern (with DISK DEST)
-    #[arg(short = 'f', long, value_name = "PATTERN")]
+    #[arg(short = 'f', long, value_name = "PATTERN", add = ArgValueCompleter::new(complete::vpaths))]
     pub filter: Vec<OsString>,
     /// The tree at a date or of a snapshot
-    #[arg(long, value_name = "DATE|SNAPSHOT")]
+    #[arg(long, value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
     pub at: Option<String>,
     /// Leave out files that are there already, of the same size, at their place below this folder; may be given again
     #[arg(short = 'e', long, value_name = "FOLDER")]
@@ -514,6 +574,7 @@ pub struct RestoreArgs {
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Name, UUID or path; without it, the disk that is connected
+    #[arg(add = ArgValueCompleter::new(complete::disks))]
     pub disk: Option<String>,
     /// Report only: claims stay as they are
     #[arg(short = 'c', long)]
@@ -555,6 +616,7 @@ pub struct ForgetArgs {
     /// Numbers of snapshots, as `dsb snapshots` lists them
     #[arg(value_name = "SNAPSHOT", required_unless_present_any = ["keep_deleted", "keep_snapshots"],
           conflicts_with_all = ["keep_deleted", "keep_snapshots"])]
+    #[arg(add = ArgValueCompleter::new(complete::snapshots))]
     pub snapshots: Vec<i64>,
     /// All but those that show something that left the tree in this time (90d, 12w, 2y)
     #[arg(long, value_name = "TIME")]

@@ -3,6 +3,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod context;
 mod failure;
 mod render;
@@ -10,7 +11,7 @@ mod render;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::Cli;
 use context::Context;
@@ -18,6 +19,8 @@ use failure::{Exit, Failure};
 use render::Render;
 
 fn main() -> ExitCode {
+    // A shell that completes asks in its own way, and gets its answer before anything else happens.
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let mut cli = match Cli::try_parse_from(args::hoist_global(arguments.clone())) {
         Ok(cli) => cli,

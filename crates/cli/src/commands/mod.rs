@@ -9,6 +9,7 @@ mod find;
 mod forget;
 mod import;
 mod log;
+mod manual;
 mod next;
 mod part;
 mod plan;
@@ -68,6 +69,9 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Log { command: Some(LogCommand::Show { run }), .. }) => log::show(context, *run),
         Some(Command::Log { command: None, number }) => log::runs(context, *number),
         Some(Command::Snapshots) => log::snapshots(context),
+        Some(Command::Completions { shell }) => manual::completions(*shell),
+        Some(Command::Man { folder }) => manual::pages(context, folder.as_deref()),
+        Some(Command::ExitCodes) => manual::exit_codes(context),
     }
 }
 
@@ -96,6 +100,9 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Config { .. }) => "config",
         Some(Command::Log { .. }) => "log",
         Some(Command::Snapshots) => "snapshots",
+        Some(Command::Completions { .. }) => "completions",
+        Some(Command::Man { .. }) => "man",
+        Some(Command::ExitCodes) => "exit-codes",
     }
 }
 

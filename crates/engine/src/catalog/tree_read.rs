@@ -341,6 +341,36 @@ impl<'c> Reader<'c> {
             .map_err(|source| CatalogError::sql("count pending files", source))
     }
 
+    /// At most `limit` names of the current tree in a folder that begin with `prefix`, in order, with their kinds.
+    pub fn names_with_prefix(
+        &self,
+        directory: DirNo,
+        prefix: &[u8],
+        limit: u32,
+    ) -> Result<Vec<(Vec<u8>, Kind)>, CatalogError> {
+        const SQL: &str = "
+            SELECT name, kind FROM entry
+             WHERE directory = ?1 AND name >= ?2 AND (?3 IS NULL OR name < ?3) AND died IS NULL
+             ORDER BY name LIMIT ?4";
+        // The first name that does not begin with it: the last byte that can grow does, what is behind it goes.
+        let mut end = prefix.to_vec();
+        while end.last() == Some(&0xff) {
+            end.pop();
+        }
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let end = (!end.is_empty()).then_some(end);
+        let read = || {
+            let mut statement = self.connection.prepare_cached(SQL)?;
+            let rows = statement.query_map((directory.0, prefix, end, limit), |row| {
+                Ok((row.get(0)?, columns::kind(row, 1)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| CatalogError::sql("list names of a folder", source))
+    }
+
     /// Whether a folder has any current entry.
     pub fn has_entries(&self, directory: DirNo) -> Result<bool, CatalogError> {
         self.connection
