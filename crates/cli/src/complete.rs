@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap_complete::engine::CompletionCandidate;
 use distbackup_core::model::{DirNo, Kind, VirtualPath};
-use distbackup_engine::catalog::{At, CheckedCopy, Reader, inspect};
+use distbackup_engine::catalog::{At, CheckedCopy, Reader, peek};
 use distbackup_engine::ops::config_file::SETTINGS;
 use distbackup_engine::platform::{bytes_of_path, path_of_bytes};
 
@@ -28,12 +28,12 @@ struct Line {
     global: Global,
 }
 
-/// The catalog that the line is about, opened as if it were a stranger's: read-only.
+/// The catalog that the line is about.
 fn catalog() -> Option<CheckedCopy> {
     let words: Vec<_> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
     let line = Line::try_parse_from(words).ok()?;
     let (_, path) = locate(&line.global).ok()?;
-    inspect(&path, false).ok()
+    peek(&path).ok()
 }
 
 fn begins(name: &str, current: &OsStr) -> bool {

@@ -86,6 +86,7 @@ const CLI: House = House {
         Layer { name: "context", own: ALL, core: ALL, engine: ALL },
         Layer { name: "commands", own: ALL, core: ALL, engine: ALL },
         Layer { name: "args", own: ALL, core: ALL, engine: ALL },
+        Layer { name: "complete", own: ALL, core: ALL, engine: ALL },
         // Words are made of outcomes and events, never by asking a catalog or a disk.
         Layer { name: "render", own: &["failure"], core: ALL, engine: &["ops", "report", "progress"] },
         Layer { name: "failure", own: NONE, core: ALL, engine: ALL },

@@ -61,7 +61,7 @@ pub use merge::Merged;
 pub use objects::{ObjectRow, Reference};
 pub use orphans::Orphan;
 pub use planning::{ByState, Loaded, PlanRow, Unreadable};
-pub use publish::{CheckedCopy, inspect};
+pub use publish::{CheckedCopy, inspect, peek};
 pub use reread::{RottenSource, SourceFileRow};
 pub use runs::RunRow;
 pub use scope::{Scope, ScopeDisk};

@@ -81,7 +81,41 @@ pub fn inspect(path: &Path, whole: bool) -> Result<CheckedCopy, CatalogError> {
     migrations::check_file(path)?;
     let sql = |source| CatalogError::from_sql("open a catalog copy", path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
+    check(Connection::open_with_flags(path, flags).map_err(sql)?, path, whole)
+}
+
+/// Opens the catalog that is in use for a short look, without a lock and without leaving anything beside it: SQLite would
+/// leave an empty journal behind. Where there is a journal, somebody works with it, and it is read as well.
+pub fn peek(path: &Path) -> Result<CheckedCopy, CatalogError> {
+    use std::os::unix::ffi::OsStrExt;
+    let journal = std::fs::metadata(path.with_extension("sqlite-wal")).map_or(0, |metadata| metadata.len());
+    if journal > 0 {
+        return inspect(path, false);
+    }
+    migrations::check_file(path)?;
+    let sql = |source| CatalogError::from_sql("open the catalog", path, source);
+    let absolute = std::path::absolute(path).map_err(|source| CatalogError::Io {
+        action: "find",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut name = "file:".to_owned();
+    for &byte in absolute.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                name.push(char::from(byte))
+            }
+            _ => name += &format!("%{byte:02X}"),
+        }
+    }
+    name += "?immutable=1";
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    check(Connection::open_with_flags(name, flags).map_err(sql)?, path, false)
+}
+
+fn check(connection: Connection, path: &Path, whole: bool) -> Result<CheckedCopy, CatalogError> {
+    let sql = |source| CatalogError::from_sql("open a catalog copy", path, source);
     super::bound_values(&connection).map_err(sql)?;
     connection
         .execute_batch("PRAGMA trusted_schema = OFF; PRAGMA query_only = ON; PRAGMA cell_size_check = ON;")
