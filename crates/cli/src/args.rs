@@ -268,6 +268,26 @@ pub enum Command {
     },
     /// Snapshots of the tree
     Snapshots,
+    /// Write the list of files for other programs
+    Export {
+        /// In which form
+        #[command(subcommand)]
+        command: ExportCommand,
+    },
+    /// Bytes by number of copies, for the set and for each disk
+    Info {
+        /// Of distbackup 1.x, without effect
+        #[arg(long, hide = true)]
+        no_saturated: bool,
+    },
+    /// Look whether this computer, the catalog, the sources and the connected disks are in order
+    Doctor,
+    /// Look closely at a file or an entry
+    Debug {
+        /// At what
+        #[command(subcommand)]
+        command: DebugCommand,
+    },
     /// A script by which a shell completes commands, disks, paths and snapshots
     Completions {
         /// Which shell; for bash: source <(dsb completions bash)
@@ -281,6 +301,53 @@ pub enum Command {
     /// What the exit codes mean
     #[command(name = "exit-codes", hide = true, long_about = EXIT_CODES)]
     ExitCodes,
+}
+
+/// Forms of the list of files.
+#[derive(Debug, Subcommand)]
+pub enum ExportCommand {
+    /// A table, for spreadsheets: path, kind, size, modified, sha256, copies, disks
+    Csv {
+        /// What to list
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// One JSON object per line
+    Json {
+        /// What to list
+        #[command(flatten)]
+        list: ListArgs,
+    },
+}
+
+/// What `export` lists, and where to.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Patterns over whole virtual paths; without any, everything
+    #[arg(value_name = "PATTERN", add = ArgValueCompleter::new(complete::vpaths))]
+    pub patterns: Vec<OsString>,
+    /// Into this file; without it, or with -, to standard output
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The tree at a date or of a snapshot
+    #[arg(long, value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
+    pub at: Option<String>,
+}
+
+/// What to look at closely.
+#[derive(Debug, Subcommand)]
+pub enum DebugCommand {
+    /// SHA-256 and size of a file, read as a backup reads it
+    Hash {
+        /// The file
+        file: PathBuf,
+    },
+    /// Everything that the catalog knows of an entry
+    Info {
+        /// Virtual path
+        #[arg(add = ArgValueCompleter::new(complete::vpaths))]
+        path: OsString,
+    },
 }
 
 /// Shells that can complete.

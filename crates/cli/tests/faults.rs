@@ -24,7 +24,7 @@ use distbackup_testkit::or_skip;
 use set::{Look, Set, State};
 
 /// Trials of one command, unless `DSB_TEST_SCALE` asks for more.
-const TRIALS: usize = 36;
+const TRIALS: usize = 28;
 
 fn scale() -> usize {
     let scale = std::env::var("DSB_TEST_SCALE").ok();

@@ -3,11 +3,15 @@
 mod backup;
 mod carry;
 mod config;
+mod debug;
 mod diff;
 mod disk;
+mod doctor;
+mod export;
 mod find;
 mod forget;
 mod import;
+mod info;
 mod log;
 mod manual;
 mod next;
@@ -69,6 +73,10 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Log { command: Some(LogCommand::Show { run }), .. }) => log::show(context, *run),
         Some(Command::Log { command: None, number }) => log::runs(context, *number),
         Some(Command::Snapshots) => log::snapshots(context),
+        Some(Command::Export { command }) => export::run(context, command),
+        Some(Command::Info { .. }) => info::run(context),
+        Some(Command::Doctor) => doctor::run(context),
+        Some(Command::Debug { command }) => debug::run(context, command),
         Some(Command::Completions { shell }) => manual::completions(*shell),
         Some(Command::Man { folder }) => manual::pages(context, folder.as_deref()),
         Some(Command::ExitCodes) => manual::exit_codes(context),
@@ -100,6 +108,10 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Config { .. }) => "config",
         Some(Command::Log { .. }) => "log",
         Some(Command::Snapshots) => "snapshots",
+        Some(Command::Export { .. }) => "export",
+        Some(Command::Info { .. }) => "info",
+        Some(Command::Doctor) => "doctor",
+        Some(Command::Debug { .. }) => "debug",
         Some(Command::Completions { .. }) => "completions",
         Some(Command::Man { .. }) => "man",
         Some(Command::ExitCodes) => "exit-codes",

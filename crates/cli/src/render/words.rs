@@ -53,6 +53,14 @@ pub fn moment(time_ns: i64) -> String {
     }
 }
 
+/// A moment to the second with its offset: `2026-11-23T14:05:09+01:00`.
+pub fn timestamp(time_ns: i64) -> String {
+    match jiff::Timestamp::from_nanosecond(i128::from(time_ns)) {
+        Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        Err(_) => "?".into(),
+    }
+}
+
 /// A share of a whole as `21 %`; never `100 %` or `0 %` for what is not.
 pub fn share(part: Bytes, whole: Bytes) -> String {
     if whole.0 == 0 || part == whole {

@@ -61,6 +61,11 @@ impl Reader<'_> {
             .map_err(|source| CatalogError::sql("read the catalog's time", source))
     }
 
+    /// The newest time that the catalog has seen, nanoseconds since 1970.
+    pub fn newest_ns(&self) -> Result<i64, CatalogError> {
+        Ok(self.time_state()?.newest_ns)
+    }
+
     /// The newest snapshot whose deaths have expired under the retention in force; nothing if none has.
     ///
     /// Its time must have passed by confirmed time, and at least two later snapshots must exist, unless

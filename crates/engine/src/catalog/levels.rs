@@ -51,6 +51,23 @@ struct Seen {
 }
 
 impl Reader<'_> {
+    /// Bytes that each disk claims, by the number of disks that claim the same.
+    pub fn levels_by_disk(&self) -> Result<Vec<(DiskNo, u64, Bytes)>, CatalogError> {
+        const SQL: &str = "
+            WITH counted AS (SELECT object, count(*) AS copies FROM copy GROUP BY object)
+            SELECT copy.disk, counted.copies, sum(object.size)
+              FROM copy JOIN counted ON counted.object = copy.object JOIN object ON object.id = copy.object
+             GROUP BY copy.disk, counted.copies ORDER BY copy.disk, counted.copies";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(SQL)?;
+            let rows = statement.query_map([], |row| {
+                Ok((DiskNo(row.get(0)?), columns::unsigned(row, 1)?, columns::bytes(row, 2)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| CatalogError::sql("count the levels of disks", source))
+    }
+
     /// Counts live data by number of copies; 16 bytes of memory for each object.
     pub fn count_levels(&self, large: Bytes) -> Result<Levels, CatalogError> {
         let slots = Slots::of(self)?;

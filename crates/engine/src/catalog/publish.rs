@@ -20,6 +20,17 @@ pub struct CheckedCopy {
 }
 
 impl CheckedCopy {
+    /// Checks every page of it and every key of its indices, which reads the file once.
+    pub fn check_all(&self, path: &Path) -> Result<(), CatalogError> {
+        let sql = |source| CatalogError::from_sql("check the catalog", path, source);
+        let verdict: String =
+            self.connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(sql)?;
+        match verdict.as_str() {
+            "ok" => Ok(()),
+            _ => Err(CatalogError::Damaged { path: path.to_owned(), why: verdict }),
+        }
+    }
+
     /// Answers questions from the copy.
     pub fn read(&self) -> Reader<'_> {
         Reader { connection: &self.connection }

@@ -1,6 +1,6 @@
 //! Where files are: entries with their sizes and the disks that hold them.
 
-use distbackup_core::model::{Bytes, DiskNo, Kind, ObjectId, VirtualPath};
+use distbackup_core::model::{Bytes, DiskNo, Kind, ObjectId, ObjectNo, VirtualPath};
 
 use crate::browse::{BrowseError, Selection, Step, walk};
 use crate::catalog::{At, EntryRow, Reader};
@@ -16,6 +16,8 @@ pub struct Listing<'a> {
     pub size: Bytes,
     /// When it was changed last.
     pub mtime_ns: i64,
+    /// Its content, if that is known.
+    pub object: Option<ObjectNo>,
     /// The disks that hold its content.
     pub disks: Vec<DiskNo>,
     /// Its content is not in any object yet.
@@ -43,6 +45,7 @@ pub fn list<E: From<BrowseError>>(
             kind: *kind,
             size: Bytes(stamp.size),
             mtime_ns: stamp.mtime_ns,
+            object: entry.object,
             disks,
             pending: *pending && entry.object.is_none(),
             target: target.as_deref(),
