@@ -182,7 +182,11 @@ pub enum Command {
         staging: StagingArgs,
     },
     /// What is safe, and what to do next
-    Status,
+    Status {
+        /// End with 5 if anything has fewer copies than it should have, or a check is overdue: for scripts
+        #[arg(long)]
+        check: bool,
+    },
     /// What a visit of a disk would do, and why
     Plan {
         /// Name, UUID or path; without it, the disk that is connected

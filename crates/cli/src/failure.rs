@@ -23,6 +23,8 @@ impl Exit {
     pub const PART: Exit = Exit(3);
     /// Bad or missing objects.
     pub const DAMAGE: Exit = Exit(4);
+    /// `status --check`: below the wanted number of copies, or a check is overdue.
+    pub const BELOW: Exit = Exit(5);
     /// No catalog here.
     pub const NO_CATALOG: Exit = Exit(10);
     /// In use by another dsb.

@@ -83,6 +83,25 @@ fn info_tells_how_much_each_disk_holds_alone_and_together_with_others() {
 }
 
 #[test]
+fn a_script_learns_from_the_exit_code_of_status_whether_anything_is_to_be_done() {
+    let world = world_on(&["red"], 3);
+    world.dsb.run(["status"]).ok();
+    world.dsb.run(["status", "--check"]).code(5).says("CHECK: 3 objects are");
+    world.add_disk("blue", None);
+    world.dsb.run(["backup", "blue"]).ok();
+    assert!(!world.dsb.run(["status", "--check"]).ok().stdout().contains("CHECK"));
+    rot_at(&object_of(&world, &vpath(1), &world.place("red")), 5, 1);
+    world.dsb.run(["verify", "red"]).code(4);
+    world.dsb.run(["status", "--check"]).code(5).says("red has lost objects: dsb heal red");
+    world.dsb.run(["heal"]).ok();
+    world.dsb.run(["status", "--check"]).ok();
+    let year = "UPDATE disk SET verified_ns = 1, added_ns = 1 WHERE name = 'blue'";
+    meddle(&world.dsb.catalog().join("distbackup.sqlite"), year);
+    let check = answer(&world, &["status", "--check"], 5, "check");
+    assert_eq!(check["wrong"], serde_json::json!(["blue was not verified for a year: dsb verify blue"]));
+}
+
+#[test]
 fn the_doctor_names_what_is_wrong_and_ends_with_a_code_for_it() {
     let world = world_on(&["red"], 3);
     world.dsb.run(["doctor"]).ok().says("every page is whole");

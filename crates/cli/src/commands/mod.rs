@@ -57,7 +57,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::ImportV1 { path }) => import::run(context, path.as_deref()),
         Some(Command::Verify(args)) => verify::run(context, args),
         Some(Command::Heal { disks, staging }) => carry::heal(context, disks, staging),
-        Some(Command::Status) => status::run(context),
+        Some(Command::Status { check }) => status::run(context, *check),
         Some(Command::Plan { disk }) => plan::run(context, disk.as_deref()),
         Some(Command::Next) => next::run(context),
         Some(Command::WhatIf { question }) => whatif::run(context, question),
@@ -86,7 +86,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
 /// The verb's name, for the JSON summary.
 pub fn name(cli: &Cli) -> &'static str {
     match &cli.command {
-        None | Some(Command::Status) => "status",
+        None | Some(Command::Status { .. }) => "status",
         Some(Command::Source { .. }) => "source",
         Some(Command::Disk { .. }) => "disk",
         Some(Command::Update { .. }) => "update",

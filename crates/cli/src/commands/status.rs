@@ -1,6 +1,6 @@
 //! `dsb status`, and what `dsb` alone says.
 
-use distbackup_core::model::Bytes;
+use distbackup_core::model::{Bytes, DAY_NS};
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::rot::Rot;
@@ -24,14 +24,17 @@ Or all in one: dsb backup /media/red --source ~/Pictures        dsb --help shows
 /// The status where there is a catalog, the quick start where there is none.
 pub fn or_quick_start(context: &Context<'_>) -> Outcome {
     if context.path.exists() {
-        return run(context);
+        return run(context, false);
     }
     context.render.line(QUICK_START);
     Ok(Exit::DONE)
 }
 
-/// Shows what is safe.
-pub fn run(context: &Context<'_>) -> Outcome {
+/// A disk that was read in full longer ago than this should be read again.
+const VERIFY_DAYS: i64 = 365;
+
+/// Shows what is safe; with `check`, ends with 5 if something is not as it should be.
+pub fn run(context: &Context<'_>, check: bool) -> Outcome {
     let opened = context.open_to_read()?;
     let status = report::status(&opened.catalog.read())?;
     let held = guard::held(&opened.catalog.read())?;
@@ -52,7 +55,48 @@ pub fn run(context: &Context<'_>) -> Outcome {
             context.render.line(&line);
         }
     }
-    Ok(Exit::DONE)
+    if !check {
+        return Ok(Exit::DONE);
+    }
+    let wrong = overdue(context, &status, held.is_some(), rot.total.objects);
+    context.render.object("check", json!({ "wrong": wrong }));
+    for line in &wrong {
+        context.render.line(&format!("CHECK: {line}"));
+    }
+    Ok(if wrong.is_empty() { Exit::DONE } else { Exit::BELOW })
+}
+
+/// What is not as it should be, in sentences.
+fn overdue(context: &Context<'_>, status: &Status, held: bool, rotten: u64) -> Vec<String> {
+    let (render, mut wrong) = (context.render, Vec::new());
+    let now_ns = context.clock().now_ns();
+    if status.below_target.objects > 0 {
+        wrong.push(format!(
+            "{} ({}) below the wanted number of copies",
+            count(status.below_target.objects, "object is", "objects are"),
+            render.size(status.below_target.bytes)
+        ));
+    }
+    if held {
+        wrong.push("a mass change waits for a word: dsb update --accept".to_owned());
+    }
+    if rotten > 0 {
+        wrong.push(format!("{} at the sources", count(rotten, "file has rotted", "files have rotted")));
+    }
+    for disk in status.disks.iter().filter(|disk| !disk.row.retiring) {
+        let name = &disk.row.name;
+        if disk.lost.objects > 0 {
+            wrong.push(format!("{name} has lost objects: dsb heal {name}"));
+        }
+        if disk.row.doubt.is_some() {
+            wrong.push(format!("{name} is in doubt: dsb verify {name}"));
+        }
+        let read_ns = disk.row.verified_ns.unwrap_or(disk.row.added_ns);
+        if now_ns.saturating_sub(read_ns) / DAY_NS > VERIFY_DAYS {
+            wrong.push(format!("{name} was not verified for a year: dsb verify {name}"));
+        }
+    }
+    wrong
 }
 
 /// The last lines of a backup: what is safe now.
@@ -190,6 +234,10 @@ fn as_text(context: &Context<'_>, catalog: &Catalog, status: &Status) -> Result<
         if disk.row.retiring {
             render.line(&format!(
                 "{name} is to leave the set; its copies do not count: dsb disk retire {name}"
+            ));
+        } else if disk.row.unproven && disk.objects > 0 {
+            render.line(&format!(
+                "{name} was not compared since the catalog was imported or recovered; its copies are only claimed: dsb backup {name}"
             ));
         } else if disk.lost.objects > 0 {
             render.line(&format!(
