@@ -284,7 +284,7 @@ pub enum Command {
         #[arg(long, hide = true)]
         no_saturated: bool,
     },
-    /// Look whether this computer, the catalog, the sources and the connected disks are in order
+    /// Check this computer, the catalog, the sources and the connected disks
     Doctor,
     /// Look closely at a file or an entry
     Debug {

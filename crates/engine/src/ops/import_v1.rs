@@ -290,10 +290,6 @@ impl Import<'_> {
         }
         self.outcome.files.add(Bytes(size));
         self.outcome.unhashed += u64::from(size > 0 && object.is_none());
-        if file.sidecar {
-            let why = "priority and copies from its .meta-inf file are not taken over";
-            self.outcome.problems.add(&file.path, why);
-        }
         Ok(())
     }
 

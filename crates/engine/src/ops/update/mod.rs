@@ -6,12 +6,13 @@
 //! an interrupted update goes on at the file where it stopped.
 //!
 //! Files: `walk` (threads and folders), `folder` (one folder against its rows), `record` (the
-//! transaction), `filesystems` (stable identities), `capture` (hashing).
+//! transaction), `filesystems` (stable identities), `capture` (hashing), `sidecar` (files that rank the one beside them).
 
 mod capture;
 mod folder;
 mod place;
 mod record;
+mod sidecar;
 mod walk;
 
 use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
@@ -133,7 +134,7 @@ pub fn update(
     scanned?;
     // A backup that hashes while it copies takes what is new. What only may have changed has copies already
     // and would never be copied, so it is read here in any case.
-    let which = if options.scan_only { Pending::Presumed } else { Pending::All };
+    let which = if options.scan_only { Pending::Needed } else { Pending::All };
     capture::hash_pending(catalog, which, &mapping, &filesystems, &problems, observer, &mut outcome)?;
     let moment = Moment::Update { accept: options.accept };
     (outcome.held, outcome.expired) = guard::settle(catalog, time, moment)?;
