@@ -5,11 +5,13 @@
 //! anything changed. The *hashing* reads pending files, several at once, and records them in batches, so
 //! an interrupted update goes on at the file where it stopped.
 //!
-//! Files: `walk` (threads and folders), `folder` (one folder against its rows), `record` (the
+//! Files: `walk` (threads and folders), `folder` (one folder against its rows), `follow` (links
+//! that are followed), `record` (the
 //! transaction), `filesystems` (stable identities), `capture` (hashing), `sidecar` (files that rank the one beside them).
 
 mod capture;
 mod folder;
+mod follow;
 mod place;
 mod record;
 mod sidecar;
@@ -108,7 +110,7 @@ pub fn update(
     if sources.is_empty() && !catalog.read().has_entries(distbackup_core::model::DirNo::ROOT)? {
         return Err(OpError::NoSources);
     }
-    let mapping = Mapping::of(sources);
+    let mapping = Mapping::of(sources).following(&catalog.read().path_configs()?);
     let config = configuration(&catalog.read(), options.ignore_locks)?;
     let filesystems = Filesystems::load(&catalog.read())?;
     let problems = SharedProblems::new(observer);
