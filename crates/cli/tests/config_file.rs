@@ -80,7 +80,10 @@ fn what_distbackup_1_exported_is_taken_over() {
     fs::write(&file, old.to_string()).unwrap();
     world.dsb.run(["config", "import", file.to_str().unwrap()]).ok();
     let now = exported(&world);
-    assert_eq!(now["path_config"]["/data"], json!({ "priority": 3, "maxcopies": 2, "rules": ["*.tmp"], "follow_symlinks": true }));
+    assert_eq!(
+        now["path_config"]["/data"],
+        json!({ "priority": 3, "maxcopies": 2, "rules": ["*.tmp"], "follow_symlinks": true })
+    );
     assert_eq!(now["path_config"]["/data/sub"], json!({ "lock": true }));
     let disk = now["disks"].as_object().unwrap().values().next().unwrap();
     assert_eq!((&disk["size"], &disk["relative_path"]), (&"10000000".into(), &"a/b".into()));

@@ -11,6 +11,9 @@ use super::{At, CatalogError, Reader};
 /// A class, and the copies that its objects should have at least.
 type ClassAndTarget = (Class, u16);
 
+/// What a sidecar says: priority, and most copies (0: no limit).
+type Said = (Option<u32>, Option<u32>);
+
 /// Where nothing is configured.
 const DEFAULT_CLASS: ClassAndTarget = (Class { priority: 1, copies_max: None }, COPIES_WANTED);
 
@@ -28,8 +31,7 @@ pub struct Classes {
     of_directory: HashMap<i64, Place>,
     configured_directories: HashMap<i64, Configured>,
     configured_files: HashMap<(i64, Vec<u8>), PathConfig>,
-    /// What sidecars say: priority, and most copies (0: no limit).
-    sidecars: HashMap<(i64, Vec<u8>), (Option<u32>, Option<u32>)>,
+    sidecars: HashMap<(i64, Vec<u8>), Said>,
     /// Some rule gives a priority, so a class may depend on every name.
     ranked: bool,
 }
@@ -175,7 +177,7 @@ impl Classes {
 }
 
 /// What a sidecar says counts more than rules and folders, and less than what is configured for the path itself.
-fn served_as_said((class, copies_min): ClassAndTarget, said: (Option<u32>, Option<u32>)) -> ClassAndTarget {
+fn served_as_said((class, copies_min): ClassAndTarget, said: Said) -> ClassAndTarget {
     let copies_max = match said.1 {
         Some(0) => None,
         Some(number) => u16::try_from(number).ok(),
