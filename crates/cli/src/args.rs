@@ -214,6 +214,14 @@ pub enum Command {
         #[arg(long, value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
         at: Option<String>,
     },
+    /// Find files by a part of their names, also those that are deleted and disks in the drawer
+    Find {
+        /// A part of the name, any case; with * ? [ ] a glob over the name; with a / over the whole path
+        pattern: String,
+        /// Only what is in the tree now
+        #[arg(long)]
+        now: bool,
+    },
     /// What changed from one snapshot to another
     Diff {
         /// The older one: its number, a date, or `latest`

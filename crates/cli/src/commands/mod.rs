@@ -21,6 +21,7 @@ mod recover;
 mod reread;
 mod restore;
 mod rot;
+mod search;
 mod source;
 mod status;
 mod update;
@@ -64,6 +65,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Ls { patterns, disk, at }) => {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
         }
+        Some(Command::Find { pattern, now }) => search::run(context, pattern, *now),
         Some(Command::Diff { from, to, patterns }) => diff::run(context, from, to.as_deref(), patterns),
         Some(Command::Forget(args)) => forget::run(context, args),
         Some(Command::Where { path, at }) => find::whereis(context, path, at.as_deref()),
@@ -100,6 +102,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Next) => "next",
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
+        Some(Command::Find { .. }) => "find",
         Some(Command::Diff { .. }) => "diff",
         Some(Command::Forget(_)) => "forget",
         Some(Command::Where { .. }) => "where",
