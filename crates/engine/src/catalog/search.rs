@@ -27,12 +27,15 @@ pub struct NameRow {
     pub mtime_ns: i64,
 }
 
+/// Whether a name in a folder is wanted.
+type Wanted<'a, E> = dyn FnMut(DirNo, &[u8]) -> Result<bool, E> + 'a;
+
 impl Reader<'_> {
     /// All states of all names that `wanted` takes: name by name, the oldest state first. Streams.
     pub fn names_ever<E: From<CatalogError>>(
         &self,
         now_only: bool,
-        wanted: &mut dyn FnMut(DirNo, &[u8]) -> Result<bool, E>,
+        wanted: &mut Wanted<'_, E>,
         each: &mut dyn FnMut(NameRow) -> Result<(), E>,
     ) -> Result<(), E> {
         const ALL: &str = "
