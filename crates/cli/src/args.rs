@@ -10,11 +10,13 @@ use clap_complete::ArgValueCompleter;
 use crate::complete;
 use crate::render::{Settings, ShowProgress};
 
+mod begin;
 mod disk;
 mod source;
 mod usage;
 mod visit;
 
+pub use begin::InitArgs;
 pub use disk::{DiskCommand, StagingArgs};
 pub use source::{SetArgs, SourceCommand};
 pub use usage::CopyArgs;
@@ -126,6 +128,8 @@ pub enum ProgressChoice {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Begin a set: four questions, or none with --no-input
+    Init(InitArgs),
     /// What is to be protected
     Source {
         /// What to do with sources; without it they are listed

@@ -67,6 +67,12 @@ pub enum Failure {
         /// What was not done.
         what: String,
     },
+    /// There is a catalog already.
+    #[error("there is a catalog already: {}", path.display())]
+    Exists {
+        /// Its file.
+        path: std::path::PathBuf,
+    },
     /// Output could not be written.
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
@@ -107,6 +113,9 @@ impl Failure {
                 advice("usage", Exit::USAGE, "dsb COMMAND --help shows what is understood")
             }
             Failure::Consent { .. } => advice("consent", Exit::CONSENT, "to go on without a question: --yes"),
+            Failure::Exists { .. } => {
+                advice("exists", Exit::FAILED, "dsb status shows it; another place for a new one: -d FOLDER")
+            }
             Failure::Output(_) => advice("output", Exit::FAILED, None),
         }
     }

@@ -12,6 +12,7 @@ mod find;
 mod forget;
 mod import;
 mod info;
+mod init;
 mod log;
 mod manual;
 mod next;
@@ -46,6 +47,7 @@ use crate::failure::Failure;
 pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
     match &cli.command {
         None => status::or_quick_start(context),
+        Some(Command::Init(args)) => init::run(context, args),
         Some(Command::Source { command }) => source::run(context, command.as_ref()),
         Some(Command::Disk { command }) => disk::run(context, command.as_ref()),
         Some(Command::Update { accept, ignore_lock, reread, part, .. }) => {
@@ -89,6 +91,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
 pub fn name(cli: &Cli) -> &'static str {
     match &cli.command {
         None | Some(Command::Status { .. }) => "status",
+        Some(Command::Init(_)) => "init",
         Some(Command::Source { .. }) => "source",
         Some(Command::Disk { .. }) => "disk",
         Some(Command::Update { .. }) => "update",

@@ -14,7 +14,8 @@ use crate::failure::{Exit, Failure};
 use crate::render::words::{ago, count, grouped, share, table};
 
 const QUICK_START: &str = "\
-There is no catalog yet. To begin:
+There is no catalog yet. To begin, by four questions: dsb init
+Or step by step:
   dsb source map /photos ~/Pictures     what to protect
   dsb disk add red /media/red           a disk joins the shelf
   dsb backup --update red               scan, and make the best use of the disk

@@ -22,6 +22,7 @@ pub mod restore;
 pub mod rot;
 pub mod shelf;
 pub mod sources;
+pub mod suggest;
 pub mod tempdir;
 pub mod update;
 pub mod verify;

@@ -31,7 +31,7 @@ mod system;
 mod system;
 
 pub use accounts::Accounts;
-pub use cached::{forget_cached, is_in_memory};
+pub use cached::{forget_cached, is_forgotten};
 pub use change::{Handle, make_node_at};
 pub use durable::{sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};
