@@ -26,7 +26,7 @@ pub use visit::{BackupArgs, ForgetArgs, PartArgs, RestoreArgs, VerifyArgs};
 #[derive(Debug, Parser)]
 #[command(name = "dsb", version, subcommand_required = false, arg_required_else_help = false)]
 #[command(after_help = "Long global options may also stand after the command.\n\
-    Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 damage found, 10 no catalog,\n\
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 damage found, 5 status --check, 10 no catalog,\n\
     11 in use, 12 disk not connected or wrong, 13 disk full, 14 confirmation needed, 130 interrupted.")]
 pub struct Cli {
     /// Global options.
@@ -41,7 +41,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Catalog, or the folder that holds it
-    #[arg(short = 'd', long = "db", value_name = "PATH", env = "DISTBACKUP_PATH")]
+    #[arg(short = 'd', long = "db", value_name = "PATH", env = "DISTBACKUP_PATH", hide_env_values = true)]
     pub db: Option<PathBuf>,
     /// Log file; @@ stands for the date; empty: none; usually log/log-@@.txt beside the catalog
     #[arg(short = 'l', long, value_name = "FILE")]

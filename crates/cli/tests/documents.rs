@@ -107,3 +107,84 @@ fn every_link_in_the_documents_leads_to_a_file() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// `docs/reference.md` is what `--help` says, of every command.
+#[test]
+fn the_reference_is_what_the_program_says_of_itself() {
+    let dsb = Dsb::new(env!("CARGO_BIN_EXE_dsb")).with_env("COLUMNS", "100");
+    let mut text = String::from(
+        "# Reference\n\nWhat `dsb COMMAND --help` says, of every command; written by the program itself. What the commands are for, in fewer words: \
+         [commands](commands.md).\n",
+    );
+    describe(&dsb, &mut Vec::new(), &mut text);
+    let file = repository().join("docs/reference.md");
+    if std::env::var_os("DSB_BLESS_DOCUMENTS").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    let there = fs::read_to_string(&file).unwrap_or_default();
+    let differs = there.lines().zip(text.lines()).find(|(there, now)| there != now);
+    assert!(
+        there == text,
+        "docs/reference.md is of another version, at {differs:?}; DSB_BLESS_DOCUMENTS=1 writes it anew"
+    );
+}
+
+fn describe(dsb: &Dsb, command: &mut Vec<String>, text: &mut String) {
+    use std::fmt::Write as _;
+    let run = dsb.run(command.iter().map(String::as_str).chain(["--help"])).ok();
+    let help = run.stdout().lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    // Options of every command are told once, with the program itself.
+    let own = match command.is_empty() {
+        true => help.clone(),
+        false => without_global(&help),
+    };
+    let name = std::iter::once("dsb").chain(command.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+    write!(text, "\n## `{name}`\n\n```\n{}\n```\n", own.trim_end()).unwrap();
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<String> = listed
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .filter(|name| name != "help")
+        .collect();
+    for name in names {
+        command.push(name);
+        describe(dsb, command, text);
+        command.pop();
+    }
+}
+
+/// Help without the options that every command has.
+fn without_global(help: &str) -> String {
+    const GLOBAL: &[&str] = &[
+        "--db",
+        "--log",
+        "--nolog",
+        "--verbose",
+        "--quiet",
+        "--dry-run",
+        "--json",
+        "--color",
+        "--progress",
+        "--yes",
+        "--no-input",
+        "--bytes",
+        "--help",
+        "--version",
+    ];
+    let mut kept = Vec::new();
+    let mut dropping = false;
+    for line in help.lines() {
+        let option = line.trim_start().starts_with('-') && line.len() - line.trim_start().len() <= 6;
+        if option {
+            dropping = GLOBAL.iter().any(|name| line.split([' ', ',', '=']).any(|word| word == *name));
+        } else if !line.starts_with(' ') && !line.is_empty() {
+            dropping = false;
+        }
+        if !dropping {
+            kept.push(line);
+        }
+    }
+    let text = kept.join("\n");
+    text.trim_end().trim_end_matches("Options:").trim_end().to_owned()
+}
