@@ -26,8 +26,8 @@ pub use visit::{BackupArgs, ForgetArgs, PartArgs, RestoreArgs, VerifyArgs};
 #[derive(Debug, Parser)]
 #[command(name = "dsb", version, subcommand_required = false, arg_required_else_help = false)]
 #[command(after_help = "Long global options may also stand after the command.\n\
-    Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 damage found, 5 status --check, 10 no catalog,\n\
-    11 in use, 12 disk not connected or wrong, 13 disk full, 14 confirmation needed, 130 interrupted.")]
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 damage found, 5 status --check,\n\
+    10 no catalog, 11 in use, 12 disk not connected or wrong, 13 disk full, 14 confirmation needed, 130 interrupted.")]
 pub struct Cli {
     /// Global options.
     #[command(flatten)]
