@@ -92,6 +92,12 @@ pub enum DiskCommand {
         #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: String,
     },
+    /// Flush, unmount and power off, so that it can be unplugged; never by force
+    Eject {
+        /// Name, UUID or path; without it, the one that is connected
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
+        disk: Option<String>,
+    },
     /// Look again which objects are on a disk
     Refresh {
         /// Name, UUID or path; without it, the one that is connected

@@ -7,6 +7,7 @@ mod debug;
 mod diff;
 mod disk;
 mod doctor;
+mod eject;
 mod export;
 mod find;
 mod forget;

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod carry;
 pub mod config_file;
 pub mod disks;
+pub mod eject;
 mod error;
 mod filesystems;
 pub mod forget;
@@ -23,6 +24,7 @@ pub mod rot;
 pub mod shelf;
 pub mod sources;
 pub mod tempdir;
+pub mod tools;
 pub mod update;
 pub mod verify;
 
