@@ -16,7 +16,8 @@ pub fn run(context: &Context<'_>, disk: Option<&str>) -> Outcome {
     let connected = shelf::open(&opened.catalog, disk)?;
     // Nobody else works with it; but to be unmounted, it must not be held by us either.
     drop(context.lock_disk(&connected, Access::Exclusive)?);
-    let ejection = eject::prepare(&opened.catalog, &connected, std::slice::from_ref(&context.folder))?;
+    let needed: Vec<_> = std::env::home_dir().into_iter().chain([context.folder.clone()]).collect();
+    let ejection = eject::prepare(&opened.catalog, &connected, &needed)?;
     drop((connected, opened));
     if context.global.dry_run {
         return Ok(rehearse(context, &ejection));
