@@ -98,6 +98,12 @@ pub enum DiskCommand {
         #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: Option<String>,
     },
+    /// Ask the drives how they are; exit code 4 if one is failing
+    Health {
+        /// Names, UUIDs or paths; without any, all that are connected
+        #[arg(value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
+        disks: Vec<String>,
+    },
     /// Look again which objects are on a disk
     Refresh {
         /// Name, UUID or path; without it, the one that is connected

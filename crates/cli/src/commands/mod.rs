@@ -11,6 +11,7 @@ mod eject;
 mod export;
 mod find;
 mod forget;
+mod health;
 mod import;
 mod info;
 mod log;

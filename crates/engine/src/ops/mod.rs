@@ -12,6 +12,7 @@ mod error;
 mod filesystems;
 pub mod forget;
 pub mod guard;
+pub mod health;
 pub mod import_v1;
 mod mapping;
 mod part;
