@@ -69,6 +69,7 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
         }
         Some(DiskCommand::Eject { disk }) => super::eject::run(context, disk.as_deref()),
         Some(DiskCommand::Health { disks }) => super::health::run(context, disks),
+        Some(DiskCommand::Label { disk, svg, .. }) => super::label::run(context, disk, svg.as_deref()),
         Some(DiskCommand::Refresh { disk }) => {
             let mut opened = context.open_to_write()?;
             let run = context.begin_run(&mut opened.catalog)?;

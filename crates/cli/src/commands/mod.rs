@@ -14,6 +14,7 @@ mod forget;
 mod health;
 mod import;
 mod info;
+mod label;
 mod log;
 mod manual;
 mod next;
