@@ -160,6 +160,17 @@ fn operation(error: &OpError) -> Advice {
         ),
         OpError::StampMismatch { .. } => advice("stamp", Exit::NO_DISK, None),
         OpError::InUse { .. } => advice("in-use", Exit::IN_USE, "wait until it has finished"),
+        OpError::Busy { .. } => {
+            advice("disk-busy", Exit::IN_USE, "close it, then run the command again; nothing was changed")
+        }
+        OpError::NotEjected { command, .. } => Advice {
+            code: "not-ejected",
+            exit: Exit::FAILED,
+            hint: Some(format!("everything is flushed; to go on: {command}")),
+        },
+        OpError::NoProgram { command, .. } => {
+            Advice { code: "no-program", exit: Exit::FAILED, hint: Some((*command).to_owned()) }
+        }
         OpError::NoSources => {
             advice("no-sources", Exit::USAGE, "dsb source map /photos ~/Pictures  says what to protect")
         }

@@ -67,6 +67,9 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
             context.render.say(&format!("{} has left the set.", row.name));
             Ok(Exit::DONE)
         }
+        Some(DiskCommand::Eject { disk }) => super::eject::run(context, disk.as_deref()),
+        Some(DiskCommand::Health { disks }) => super::health::run(context, disks),
+        Some(DiskCommand::Label { disk, svg, .. }) => super::label::run(context, disk, svg.as_deref()),
         Some(DiskCommand::Refresh { disk }) => {
             let mut opened = context.open_to_write()?;
             let run = context.begin_run(&mut opened.catalog)?;
