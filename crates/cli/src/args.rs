@@ -322,6 +322,11 @@ pub enum ExportCommand {
         #[command(flatten)]
         list: ListArgs,
     },
+    /// A page for a browser, as each disk has it: browse, search, see which disks hold what
+    Html {
+        /// Into this folder, which is new or empty
+        dest: PathBuf,
+    },
 }
 
 /// What `export` lists, and where to.
@@ -420,10 +425,10 @@ pub enum ConfigCommand {
     },
     /// Change a setting
     Set {
-        /// keep-deleted, keep-snapshots or trust-time
+        /// keep-deleted, keep-snapshots, page or trust-time
         #[arg(add = ArgValueCompleter::new(complete::settings))]
         name: String,
-        /// 90d, 12w, 2y, 0 (nothing) or off (for ever)
+        /// 90d, 12w, 2y, 0 (nothing) or off (for ever); of page: on or off
         value: String,
     },
     /// Write mappings, configured paths, disks and settings as JSON

@@ -13,6 +13,7 @@ pub mod forget;
 pub mod guard;
 pub mod import_v1;
 mod mapping;
+pub mod page;
 mod part;
 mod problems;
 mod readers;
