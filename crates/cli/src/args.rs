@@ -272,7 +272,7 @@ pub enum Command {
     },
     /// Snapshots of the tree
     Snapshots,
-    /// Write the list of files for other programs
+    /// Write the list of files for other programs, or as a page for a browser
     Export {
         /// In which form
         #[command(subcommand)]

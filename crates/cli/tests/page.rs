@@ -341,7 +341,11 @@ fn d15_what_is_not_ours_under_the_names_of_the_page_is_neither_followed_nor_remo
     // The visit counts all the same: the catalog is there.
     assert_eq!(world.holders("/data/more"), ["red"]);
 
+    // As soon as nothing is in its way, the page is written, though there is nothing else to do.
     fs::remove_file(red.join("distbackup-catalog")).unwrap();
+    world.dsb.run(["backup", "red"]).ok();
+    assert_eq!(page(&red).files.len(), 4);
+
     fs::create_dir_all(red.join("distbackup-catalog/mine/deeper")).unwrap();
     fs::write(red.join("distbackup-catalog/mine/notes.txt"), "precious").unwrap();
     fs::write(red.join("distbackup-catalog/notes.txt"), "precious").unwrap();

@@ -23,18 +23,20 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
     let current = recorded && visit.row.copy_generation == Some(generation);
     let differs = current && visit.disk.catalog_hash() != visit.row.copy_sha256;
     if current && !differs && !visit.writing {
-        // A visit that was killed, or found no room for it, may have left the page before.
-        return Ok(refresh_page(visit));
+        // A visit that was interrupted, or found no room for it, has left the page before.
+        return Ok(!interrupted && refresh_page(visit));
     }
     visit.observer.event(Event::Begin { phase: Phase::Publish, files: 1, bytes: Bytes(0) });
     let published = write_copy(visit, differs || !recorded);
     visit.observer.event(Event::End);
     published?;
-    // If it was interrupted, the claims are true, but the visit did not end as planned: its evidence settles at the next one.
-    if !interrupted {
-        let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
-        visit.catalog.write("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
+    if interrupted {
+        // The claims are true, but the visit did not end as planned: its evidence settles at the next one, which also
+        // brings the page up to date. Nobody who says stop wants to wait for that.
+        return Ok(true);
     }
+    let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
+    visit.catalog.write("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
     refresh_page(visit);
     Ok(true)
 }

@@ -280,6 +280,9 @@ impl<'a> TreeWriter<'a> {
             return Err(BrowseError::Circle { path: path.to_owned() }.into());
         }
         if self.met.is_multiple_of(REPORTED_EVERY) {
+            if self.observer.stop_requested() {
+                return Err(OpError::Stopped);
+            }
             self.observer.event(Event::Done { files: REPORTED_EVERY, bytes: Bytes(0) });
         }
         Ok(())
