@@ -286,7 +286,7 @@ pub enum Command {
     },
     /// Snapshots of the tree
     Snapshots,
-    /// Write the list of files for other programs
+    /// Write the list of files for other programs, or as a page for a browser
     Export {
         /// In which form
         #[command(subcommand)]
@@ -335,6 +335,11 @@ pub enum ExportCommand {
         /// What to list
         #[command(flatten)]
         list: ListArgs,
+    },
+    /// A page for a browser, as each disk has it: browse, search, see which disks hold what
+    Html {
+        /// Into this folder, which is new or empty
+        dest: PathBuf,
     },
 }
 
@@ -434,10 +439,10 @@ pub enum ConfigCommand {
     },
     /// Change a setting
     Set {
-        /// keep-deleted, keep-snapshots or trust-time
+        /// keep-deleted, keep-snapshots, page or trust-time
         #[arg(add = ArgValueCompleter::new(complete::settings))]
         name: String,
-        /// 90d, 12w, 2y, 0 (nothing) or off (for ever)
+        /// 90d, 12w, 2y, 0 (nothing) or off (for ever); of page: on or off
         value: String,
     },
     /// Write mappings, configured paths, disks and settings as JSON

@@ -149,6 +149,9 @@ fn operation(error: &OpError) -> Advice {
         OpError::WrongDisk { .. } => {
             advice("wrong-disk", Exit::NO_DISK, "dsb disk list  shows the disks of the set")
         }
+        OpError::NotEmpty { .. } => {
+            advice("not-empty", Exit::USAGE, "choose a new or an empty folder; nothing was written")
+        }
         OpError::BadDiskName { .. } => advice("bad-disk-name", Exit::USAGE, None),
         OpError::AlreadyADisk { .. } => {
             advice("already-a-disk", Exit::NO_DISK, "choose another folder; nothing was changed on this one")

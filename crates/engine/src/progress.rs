@@ -25,6 +25,8 @@ pub enum Phase {
     ReadBack,
     /// The catalog is copied to the disk.
     Publish,
+    /// The page by which the catalog can be browsed is written.
+    Page,
     /// Objects are read and checked.
     Verify,
     /// Files are restored.

@@ -18,9 +18,14 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 
 /// Settings: name, what it is when never set, meaning.
-const SETTINGS: [(&str, &str, &str); 3] = [
+const SETTINGS: [(&str, &str, &str); 4] = [
     ("keep-deleted", "90d", "how long what left the tree is kept (0: not at all, off: for ever)"),
     ("keep-snapshots", "0", "besides, so many newest snapshots keep their history (off: all)"),
+    (
+        "page",
+        "on",
+        "whether visits leave CATALOG.html on disks, to browse the catalog there (off: it is removed)",
+    ),
     ("trust-time", "2y", "how long a copy counts as proven after it was written or verified"),
 ];
 

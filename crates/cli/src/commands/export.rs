@@ -7,7 +7,9 @@ use std::path::Path;
 
 use distbackup_core::model::{DiskNo, escape_bytes};
 use distbackup_engine::catalog::{Catalog, CatalogError};
+use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::OpError;
+use distbackup_engine::ops::page::{self, WrittenPage};
 use distbackup_engine::report::{self, Listing};
 use serde_json::json;
 
@@ -24,7 +26,28 @@ pub fn run(context: &Context<'_>, command: &ExportCommand) -> Outcome {
     match command {
         ExportCommand::Csv { list } => write(context, &opened.catalog, list, HEAD, csv_line),
         ExportCommand::Json { list } => write(context, &opened.catalog, list, "", json_line),
+        ExportCommand::Html { dest } => html(context, &opened.catalog, dest),
     }
+}
+
+/// Writes the page by which the catalog can be browsed.
+fn html(context: &Context<'_>, catalog: &Catalog, folder: &Path) -> Outcome {
+    if context.global.dry_run {
+        page::refuse_used_folder(folder)?;
+        context.render.say(&format!("Would write CATALOG.html to {}.", folder.display()));
+        return Ok(Exit::DONE);
+    }
+    let written = page::export(catalog.read(), context.clock().now_ns(), folder, context.render)?;
+    let WrittenPage { files, folders, bytes } = written;
+    context.render.object(
+        "page",
+        json!({ "folder": folder.display().to_string(), "files": files, "folders": folders, "bytes": bytes.0 }),
+    );
+    let (files, folders) = (count(files, "file", "files"), count(folders, "folder", "folders"));
+    let size = context.render.size(bytes);
+    context.render.say(&format!("{files} in {folders}: {size} written to {}.", folder.display()));
+    context.render.say(&format!("Open {} in a browser.", folder.join("CATALOG.html").display()));
+    Ok(Exit::DONE)
 }
 
 /// Columns of the table.

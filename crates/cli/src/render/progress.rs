@@ -47,6 +47,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Stage => "copying to the staging folder",
         Phase::ReadBack => "reading back",
         Phase::Publish => "copying the catalog",
+        Phase::Page => "writing CATALOG.html",
         Phase::Verify => "verifying",
         Phase::Restore => "restoring",
         Phase::Import => "importing",

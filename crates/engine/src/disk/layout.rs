@@ -16,12 +16,27 @@ pub const INCOMING: &str = "distbackup-incoming";
 pub const BAD_OBJECTS: &str = "bad-objects";
 /// Files that tell how to restore without this program.
 pub const RECOVERY_FILES: [&str; 2] = ["RESTORE.txt", "restore.py"];
+/// The catalog as a page for a browser.
+pub const PAGE: &str = "CATALOG.html";
+/// The folder of the page's data. Each writing makes a folder of its own in it, which the page names.
+pub const PAGE_DATA: &str = "distbackup-catalog";
+/// The first file of the page's data.
+pub const PAGE_STATE: &str = "state.js";
 /// Number of folders below [`OBJECTS`]: `000` to `fff`.
 pub const FOLDERS: u16 = 4096;
 
 /// What SQLite may have left beside an older catalog copy; beside a new one it would be replayed into it.
 pub const CATALOG_COMPANIONS: [&str; 3] =
     ["distbackup.sqlite-journal", "distbackup.sqlite-wal", "distbackup.sqlite-shm"];
+
+/// How the line of the page begins that names its data; a name, a quote and a semicolon follow.
+const PAGE_DATA_LINE: &str = "const DATA = \"distbackup-catalog/";
+
+/// The name of the data of a page, below [`PAGE_DATA`], as its text gives it.
+pub fn data_of_page(text: &str) -> Option<&str> {
+    let line = text.lines().find_map(|line| line.strip_prefix(PAGE_DATA_LINE))?;
+    line.strip_suffix("\";").filter(|name| !name.is_empty() && !name.starts_with('.') && !name.contains('/'))
+}
 
 /// The number of the folder that an object belongs into: its first three hexadecimal digits.
 pub fn prefix(id: ObjectId) -> u16 {
@@ -78,6 +93,15 @@ mod tests {
     fn only_three_lower_case_digits_are_a_folder_of_ours() {
         for name in ["0AB", "ab", "0abc", "+ab", "0a ", "", "xyz", "..", "0a\u{fc}"] {
             assert_eq!(prefix_of_name(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_page_names_its_data_and_nothing_elsewhere() {
+        let page = |name: &str| format!("<script>\nconst DATA = \"distbackup-catalog/{name}\";\n");
+        assert_eq!(data_of_page(&page("7-00ff")), Some("7-00ff"));
+        for name in ["", "..", "../distbackup-objects", "a/b", ".hidden"] {
+            assert_eq!(data_of_page(&page(name)), None, "{name}");
         }
     }
 

@@ -244,6 +244,17 @@ pub trait Disk: Sync {
     /// `distbackup.sqlite.previous`; returns the SHA-256 of what was read back from the disk before the rename.
     fn publish_catalog(&self, from: &std::path::Path) -> Result<ObjectId, DiskError>;
 
+    /// Replaces the page by which the catalog can be browsed: `from` is a local folder with `CATALOG.html` and
+    /// `distbackup-catalog/DATA`. At every instant the page on the disk is the old one or the new one, and its data are
+    /// whole. The data of older pages go; when it fails, what was begun of the new ones.
+    fn publish_page(&self, from: &std::path::Path, data: &str) -> Result<(), DiskError>;
+
+    /// The name of the data of the page on the disk; `None` if there is no page, or its data are not there.
+    fn page_data(&self) -> Result<Option<String>, DiskError>;
+
+    /// Removes the page and all its data; no error if there is none.
+    fn remove_page(&self) -> Result<(), DiskError>;
+
     /// Writes a recovery file (`RESTORE.txt`, `restore.py`) atomically if it is missing or differs; tells whether it did.
     fn write_recovery_file(&self, name: &str, content: &[u8]) -> Result<bool, DiskError>;
 }

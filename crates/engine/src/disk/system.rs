@@ -212,6 +212,15 @@ impl Folder {
         }
     }
 
+    /// Removes an empty folder; `false` if there is none.
+    pub fn remove_folder(&self, name: &Path) -> Result<bool, DiskError> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(meaning("remove", self.path.join(name), error.into(), Bytes(BLOCK))),
+        }
+    }
+
     /// All names in the folder, in no order.
     pub fn names(&self) -> Result<Vec<Vec<u8>>, DiskError> {
         let failed = |error: Errno| meaning("list", self.path.clone(), error.into(), Bytes(BLOCK));

@@ -101,13 +101,15 @@ pub enum Part {
 }
 
 /// Settings of a set, by name.
-pub const SETTINGS: [&str; 3] = ["keep-deleted", "keep-snapshots", "trust-time"];
+pub const SETTINGS: [&str; 4] = ["keep-deleted", "keep-snapshots", super::page::SETTING, "trust-time"];
 
 /// Checks a setting and brings it into the form that is stored.
 pub fn check_setting(name: &str, value: &str) -> Result<String, OpError> {
     let value = value.trim().to_ascii_lowercase();
     match (name, value.as_str()) {
         ("keep-deleted" | "keep-snapshots", "off") => {}
+        (super::page::SETTING, "on" | "off") => {}
+        (super::page::SETTING, other) => return Err(bad(other, "page is on or off")),
         ("keep-snapshots", number) => {
             number.parse::<u32>().map_err(|_| bad(number, "keep-snapshots is a number, or off"))?;
         }

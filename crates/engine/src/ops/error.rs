@@ -61,6 +61,12 @@ pub enum OpError {
         /// What was expected and what was found.
         why: String,
     },
+    /// Something is to be written into a new folder, and there is something in it.
+    #[error("there is something in {}", folder.display())]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A name that cannot be a disk's, or is taken.
     #[error("{name:?} cannot be the name of a disk: {why}")]
     BadDiskName {

@@ -15,6 +15,7 @@ pub mod guard;
 pub mod health;
 pub mod import_v1;
 mod mapping;
+pub mod page;
 mod part;
 mod problems;
 mod readers;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use distbackup_core::evidence::Evidence;
 use distbackup_core::model::{Bytes, DiskNo, ObjectNo, SizeRule};
 
-use super::OpError;
+use super::{OpError, page};
 use crate::catalog::{Catalog, CatalogError, CatalogTime, DiskRow, Reader};
 use crate::disk::{self, Disk, DiskError, FolderDisk, Identity, Space, locate};
 use crate::platform;
@@ -176,7 +176,7 @@ pub fn open_at(catalog: &Catalog, mut row: DiskRow, folder: &Path) -> Result<Con
     let space = disk.space().map_err(OpError::disk(&row.name))?;
     let unnamed_filesystem = place(&mut row, &folder)?;
     let own = reader.held_billed(row.disk, space.unit)? + reader.orphans_billed(row.disk, space.unit)?;
-    take_space(&mut row, space, own, catalog.size())?;
+    take_space(&mut row, space, own, for_itself(catalog)?)?;
     Ok(Connected { row, folder, identity, disk, unnamed_filesystem })
 }
 
@@ -196,17 +196,23 @@ fn reserve(total: Bytes) -> Bytes {
     Bytes((total.0 / 20).min(10_000_000_000))
 }
 
-/// Takes over the room of a disk. `own` is the billed size of all objects on it, orphans included, `catalog` the
-/// size of the catalog whose copy it is going to carry (PLACEMENT I4).
-pub fn take_space(row: &mut DiskRow, space: Space, own: Bytes, catalog: Bytes) -> Result<(), OpError> {
+/// What a visit leaves on the disk beside objects: a copy of the catalog, and the page.
+pub fn for_itself(catalog: &Catalog) -> Result<Bytes, CatalogError> {
+    Ok(catalog.size() + page::room(&catalog.read(), catalog.size())?)
+}
+
+/// Takes over the room of a disk. `own` is the billed size of all objects on it, orphans included, `for_itself` what a
+/// visit is going to leave there of its own (PLACEMENT I4).
+pub fn take_space(row: &mut DiskRow, space: Space, own: Bytes, for_itself: Bytes) -> Result<(), OpError> {
     let rule = SizeRule::parse(&row.size_rule).map_err(|error| OpError::BadRequest {
         what: format!("size of disk {}", row.name),
         why: error.to_string(),
     })?;
-    // Twice the next copy, the recovery files, and a tenth more, as long as no copy is there yet.
+    // Twice what is written next, the recovery files, and a tenth more, as long as nothing is there yet: the old one goes
+    // only when the new one is there.
     let copies = if row.copy_generation.is_some() { 1 } else { 2 };
-    let for_catalog = Bytes((catalog.0 * copies + 200_000) / 10 * 11);
-    let really = (space.free + own) - for_catalog;
+    let for_itself = Bytes((for_itself.0 * copies + 200_000) / 10 * 11);
+    let really = (space.free + own) - for_itself;
     let configured = match rule {
         SizeRule::Automatic => really - reserve(space.total),
         SizeRule::Fixed(bytes) => bytes,

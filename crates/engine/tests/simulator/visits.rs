@@ -129,7 +129,7 @@ impl World {
         let reader = catalog.read();
         let own = reader.held_billed(row.disk, space.unit).unwrap()
             + reader.orphans_billed(row.disk, space.unit).unwrap();
-        shelf::take_space(&mut row, space, own, catalog.size()).unwrap();
+        shelf::take_space(&mut row, space, own, shelf::for_itself(catalog).unwrap()).unwrap();
         row
     }
 

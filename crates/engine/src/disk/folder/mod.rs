@@ -9,6 +9,7 @@
 //! - Opening writes nothing: a read-only medium can be verified and restored from (D9).
 
 mod listing;
+mod page;
 mod sidecars;
 mod staging;
 
@@ -279,6 +280,18 @@ impl Disk for FolderDisk {
 
     fn publish_catalog(&self, from: &Path) -> Result<ObjectId, DiskError> {
         self.publish(from)
+    }
+
+    fn publish_page(&self, from: &Path, data: &str) -> Result<(), DiskError> {
+        self.replace_page(from, data)
+    }
+
+    fn page_data(&self) -> Result<Option<String>, DiskError> {
+        self.data_of_page()
+    }
+
+    fn remove_page(&self) -> Result<(), DiskError> {
+        self.clear_page()
     }
 
     fn write_recovery_file(&self, name: &str, content: &[u8]) -> Result<bool, DiskError> {

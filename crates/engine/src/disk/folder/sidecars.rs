@@ -19,7 +19,7 @@ use crate::disk::{identity, layout};
 use crate::platform;
 
 /// Catalogs name every file that its owner has (C8).
-const PRIVATE: u32 = 0o600;
+pub(super) const PRIVATE: u32 = 0o600;
 /// The identity and the recovery files shall be readable for whoever finds the disk.
 const READABLE: u32 = 0o644;
 
@@ -62,7 +62,7 @@ pub(super) fn hash_file(file: &File) -> io::Result<ObjectId> {
 }
 
 /// A file in the incoming folder that is to become another one. It goes when it is dropped before that.
-struct Draft<'a> {
+pub(super) struct Draft<'a> {
     incoming: Folder,
     name: String,
     root: &'a Folder,
@@ -75,7 +75,7 @@ impl Draft<'_> {
     }
 
     /// Takes the place of `name` in the disk's folder.
-    fn rename(mut self, name: &str) -> Result<(), DiskError> {
+    pub(super) fn rename(mut self, name: &str) -> Result<(), DiskError> {
         self.root.has_file(name)?;
         self.incoming.rename(&self.name, self.root, name)?;
         self.kept = true;
@@ -106,7 +106,7 @@ impl FolderDisk {
     }
 
     /// A durable draft with this content.
-    fn draft_of(&self, content: &[u8]) -> Result<Draft<'_>, DiskError> {
+    pub(super) fn draft_of(&self, content: &[u8]) -> Result<Draft<'_>, DiskError> {
         let draft = self.draft()?;
         let mut file = draft.incoming.create(&draft.name, READABLE)?;
         let written = file.write_all(content).and_then(|()| file.sync_all());
@@ -114,7 +114,7 @@ impl FolderDisk {
         Ok(draft)
     }
 
-    fn sync_root(&self) -> Result<(), DiskError> {
+    pub(super) fn sync_root(&self) -> Result<(), DiskError> {
         self.root.sync().map_err(|error| self.root.error("sync", "", error))
     }
 

@@ -8,6 +8,7 @@ use distbackup_core::model::{BLOCK, Bytes, ObjectId, billed};
 use sha2::{Digest, Sha256};
 
 use crate::content::{Content, Segment};
+use crate::disk::layout;
 
 /// A part of a content; holes cost no memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,9 +263,10 @@ impl Medium {
         self.pending.push(change);
     }
 
-    /// Whether everything is durable.
+    /// Whether everything is durable. Data of an older page may come back: nothing names them.
     pub fn is_clean(&self) -> bool {
-        self.pending.is_empty()
+        let of_old_page = |change: &Change| matches!(change, Change::Unlink { path } if path.starts_with(layout::PAGE_DATA));
+        self.pending.iter().all(of_old_page)
     }
 
     /// Makes all changes durable.

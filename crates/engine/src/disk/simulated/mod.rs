@@ -316,7 +316,7 @@ impl SimulatedDisk {
         .collect()
     }
 
-    /// Whether everything is durable.
+    /// Whether everything is durable, save that data of an older page are gone.
     pub fn is_clean(&self) -> bool {
         self.state().medium.is_clean()
     }

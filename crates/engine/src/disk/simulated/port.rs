@@ -107,6 +107,30 @@ impl State {
         Ok(())
     }
 
+    /// Writes the data of a page, durably.
+    fn write_data(&mut self, files: &[(String, Vec<u8>)]) -> Result<(), DiskError> {
+        for (path, content) in files {
+            self.file(path)?;
+            self.begin(Action::Write, path)?;
+            self.has_room_for(Bytes(content.len() as u64))?;
+            self.put(path, Blob::of(content));
+        }
+        self.sync_sidecar()
+    }
+
+    /// Removes those data of pages that `goes` tells of.
+    fn clear_data(&mut self, goes: impl Fn(&str) -> bool) -> Result<(), DiskError> {
+        let prefix = format!("{}/", layout::PAGE_DATA);
+        let all = self.medium.cached.below(&prefix).map(|(name, node)| (format!("{prefix}{name}"), node));
+        let going = all.filter(|(path, node)| matches!(node, Node::File(_)) && goes(path));
+        let going: Vec<String> = going.map(|(path, _)| path).collect();
+        if going.is_empty() {
+            return Ok(());
+        }
+        going.into_iter().try_for_each(|path| self.unlink(path))?;
+        self.sync_sidecar()
+    }
+
     fn fetch(&mut self, name: &str, to: &Path) -> Result<bool, DiskError> {
         self.begin(Action::Read, name)?;
         let Some(inode) = self.file(name)? else { return Ok(false) };
@@ -388,6 +412,48 @@ impl Disk for SimulatedDisk {
         let content = std::fs::read(from).map_err(unreadable)?;
         self.state().replace(layout::CATALOG, &content, Some(layout::CATALOG_PREVIOUS))?;
         Ok(Blob::of(&content).hash())
+    }
+
+    fn publish_page(&self, from: &Path, data: &str) -> Result<(), DiskError> {
+        let unreadable =
+            |path: &Path, source| DiskError::Io { action: "read", path: path.to_owned(), source };
+        let local = from.join(layout::PAGE_DATA).join(data);
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&local).map_err(|source| unreadable(&local, source))? {
+            let path = entry.map_err(|source| unreadable(&local, source))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let content = std::fs::read(&path).map_err(|source| unreadable(&path, source))?;
+            files.push((format!("{}/{data}/{name}", layout::PAGE_DATA), content));
+        }
+        files.sort();
+        let page = from.join(layout::PAGE);
+        let page = std::fs::read(&page).map_err(|source| unreadable(&page, source))?;
+        let mut state = self.state();
+        if let Err(error) = state.write_data(&files) {
+            // The first error counts; what cannot be removed goes with the next page.
+            let _left_over = state.clear_data(|path| files.iter().any(|(begun, _)| begun == path));
+            return Err(error);
+        }
+        state.replace(layout::PAGE, &page, None)?;
+        state.clear_data(|path| !files.iter().any(|(kept, _)| kept == path))
+    }
+
+    fn page_data(&self) -> Result<Option<String>, DiskError> {
+        let mut state = self.state();
+        state.begin(Action::Read, layout::PAGE)?;
+        let Some(inode) = state.file(layout::PAGE)? else { return Ok(None) };
+        let text = String::from_utf8(state.medium.cached.content(inode).bytes()).unwrap_or_default();
+        let Some(data) = layout::data_of_page(&text) else { return Ok(None) };
+        let first = format!("{}/{data}/{}", layout::PAGE_DATA, layout::PAGE_STATE);
+        Ok(state.file(&first)?.map(|_| data.to_owned()))
+    }
+
+    fn remove_page(&self) -> Result<(), DiskError> {
+        let mut state = self.state();
+        if state.file(layout::PAGE)?.is_some() {
+            state.unlink(layout::PAGE.to_owned())?;
+        }
+        state.clear_data(|_| true)
     }
 
     fn write_recovery_file(&self, name: &str, content: &[u8]) -> Result<bool, DiskError> {

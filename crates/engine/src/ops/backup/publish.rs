@@ -7,7 +7,7 @@ use distbackup_core::model::Bytes;
 use super::Visit;
 use crate::catalog::inspect;
 use crate::disk::DiskError;
-use crate::ops::{OpError, tempdir::TempFolder};
+use crate::ops::{OpError, page, tempdir::TempFolder};
 use crate::progress::{Event, Phase};
 
 /// For people who have the disk but not this program.
@@ -23,19 +23,62 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
     let current = recorded && visit.row.copy_generation == Some(generation);
     let differs = current && visit.disk.catalog_hash() != visit.row.copy_sha256;
     if current && !differs && !visit.writing {
-        return Ok(false);
+        // A visit that was interrupted, or found no room for it, has left the page before.
+        return Ok(!interrupted && refresh_page(visit));
     }
     visit.observer.event(Event::Begin { phase: Phase::Publish, files: 1, bytes: Bytes(0) });
     let published = write_copy(visit, differs || !recorded);
     visit.observer.event(Event::End);
     published?;
     if interrupted {
-        // The claims are true, but the visit did not end as planned: its evidence settles at the next one.
+        // The claims are true, but the visit did not end as planned: its evidence settles at the next one, which also
+        // brings the page up to date. Nobody who says stop wants to wait for that.
         return Ok(true);
     }
     let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
     visit.catalog.write("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
+    refresh_page(visit);
     Ok(true)
+}
+
+/// Puts the page onto the disk by which the catalog can be browsed there, or takes it away if nobody wants it, unless it
+/// is as it should be. Tells whether anything was written. What goes wrong is told and costs no visit: the
+/// page only shows what the catalog says, which is safely there.
+fn refresh_page(visit: &Visit<'_>) -> bool {
+    match write_page(visit) {
+        Ok(written) => written,
+        Err(error) => {
+            let name = &visit.row.name;
+            let text = format!("{name} has no new CATALOG.html: {error}; the catalog itself is there");
+            visit.observer.event(Event::Note { text: &text });
+            false
+        }
+    }
+}
+
+fn write_page(visit: &Visit<'_>) -> Result<bool, OpError> {
+    let failed = OpError::disk(&visit.row.name);
+    let present = visit.disk.page_data().map_err(OpError::disk(&visit.row.name))?;
+    // Each visit that writes has a stamp of its own: so the data say of which state they are.
+    let data = format!("{}-{:016x}", visit.row.stamp.counter, visit.row.stamp.random);
+    if !page::is_wanted(&visit.catalog.read())? {
+        visit.disk.remove_page().map_err(failed)?;
+        return Ok(present.is_some());
+    }
+    if present.as_ref() == Some(&data) {
+        return Ok(false);
+    }
+    let folder = beside_catalog(visit)?;
+    let options = page::PageOptions { disk: Some(visit.row.disk), written_ns: visit.time.now_ns };
+    page::write(visit.catalog.read(), options, folder.path(), &data, visit.observer)?;
+    visit.disk.publish_page(folder.path(), &data).map_err(failed)?;
+    Ok(true)
+}
+
+/// A folder beside the PC's catalog: there is room for one more, and it is as private.
+fn beside_catalog(visit: &Visit<'_>) -> Result<TempFolder, OpError> {
+    let beside = visit.catalog.path().parent().map_or_else(std::env::temp_dir, |folder| folder.to_owned());
+    TempFolder::inside(&beside).map_err(OpError::io("make a folder in", beside))
 }
 
 /// With `in_question` the copy that is there may be damaged: it is looked at before it becomes the previous one (C4).
@@ -45,9 +88,7 @@ fn write_copy(visit: &mut Visit<'_>, in_question: bool) -> Result<(), OpError> {
     let text = RESTORE_TXT.replace("{disk_name}", &name);
     visit.disk.write_recovery_file("RESTORE.txt", text.as_bytes()).map_err(OpError::disk(&name))?;
     visit.disk.write_recovery_file("restore.py", RESTORE_PY.as_bytes()).map_err(OpError::disk(&name))?;
-    // Beside the PC's catalog: there is room for one more, and it is as private.
-    let beside = visit.catalog.path().parent().map_or_else(std::env::temp_dir, |folder| folder.to_owned());
-    let folder = TempFolder::inside(&beside).map_err(OpError::io("make a folder in", beside))?;
+    let folder = beside_catalog(visit)?;
     if in_question && !present_is_whole(visit, &folder.path().join("present.sqlite")) {
         visit.disk.drop_catalog().map_err(OpError::disk(&name))?;
     }
