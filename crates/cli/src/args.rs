@@ -13,10 +13,12 @@ use crate::render::{Settings, ShowProgress};
 mod disk;
 mod source;
 mod usage;
+mod watch;
 
 pub use disk::{DiskCommand, StagingArgs};
 pub use source::{SetArgs, SourceCommand};
 pub use usage::CopyArgs;
+pub use watch::WatchArgs;
 
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
 #[derive(Debug, Parser)]
@@ -202,6 +204,8 @@ pub enum Command {
         #[command(subcommand)]
         question: WhatIf,
     },
+    /// Wait for disks to be connected, and back up to each
+    Watch(WatchArgs),
     /// List files with their sizes and disks
     Ls {
         /// Patterns over whole virtual paths; `*` crosses `/`

@@ -29,6 +29,7 @@ mod status;
 mod update;
 mod usage;
 mod verify;
+mod watch;
 mod whatif;
 
 use std::ffi::OsStr;
@@ -63,6 +64,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Status { check }) => status::run(context, *check),
         Some(Command::Plan { disk }) => plan::run(context, disk.as_deref()),
         Some(Command::Next) => next::run(context),
+        Some(Command::Watch(args)) => watch::run(context, args),
         Some(Command::WhatIf { question }) => whatif::run(context, question),
         Some(Command::Ls { patterns, disk, at }) => {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
@@ -101,6 +103,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Heal { .. }) => "heal",
         Some(Command::Plan { .. }) => "plan",
         Some(Command::Next) => "next",
+        Some(Command::Watch(_)) => "watch",
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
         Some(Command::Diff { .. }) => "diff",
