@@ -15,12 +15,14 @@ mod disk;
 mod source;
 mod usage;
 mod visit;
+mod watch;
 
 pub use begin::InitArgs;
 pub use disk::{DiskCommand, StagingArgs};
 pub use source::{SetArgs, SourceCommand};
 pub use usage::CopyArgs;
 pub use visit::{BackupArgs, ForgetArgs, PartArgs, RestoreArgs, VerifyArgs};
+pub use watch::WatchArgs;
 
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
 #[derive(Debug, Parser)]
@@ -208,6 +210,8 @@ pub enum Command {
         #[command(subcommand)]
         question: WhatIf,
     },
+    /// Wait for disks to be connected, and back up to each
+    Watch(WatchArgs),
     /// List files with their sizes and disks
     Ls {
         /// Patterns over whole virtual paths; `*` crosses `/`

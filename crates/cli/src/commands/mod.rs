@@ -31,6 +31,7 @@ mod status;
 mod update;
 mod usage;
 mod verify;
+mod watch;
 mod whatif;
 
 use std::ffi::OsStr;
@@ -66,6 +67,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Status { check }) => status::run(context, *check),
         Some(Command::Plan { disk }) => plan::run(context, disk.as_deref()),
         Some(Command::Next) => next::run(context),
+        Some(Command::Watch(args)) => watch::run(context, args),
         Some(Command::WhatIf { question }) => whatif::run(context, question),
         Some(Command::Ls { patterns, disk, at }) => {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
@@ -106,6 +108,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Heal { .. }) => "heal",
         Some(Command::Plan { .. }) => "plan",
         Some(Command::Next) => "next",
+        Some(Command::Watch(_)) => "watch",
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
         Some(Command::Find { .. }) => "find",

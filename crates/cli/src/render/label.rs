@@ -339,7 +339,7 @@ mod tests {
     fn words_are_broken_at_blanks_and_cut_with_an_ellipsis() {
         assert_eq!(wrap("home shelf", 20.0, 2), ["home shelf"]);
         assert_eq!(wrap("the office safe", 11.0, 2), ["the office", "safe"]);
-        assert_eq!(wrap("aaaa bbbb cccc dddd", 9.0, 2), ["aaaa bbbb", "cccc…"]);
+        assert_eq!(wrap("aaaa bbbb cccc dddd eeee", 9.0, 2), ["aaaa bbbb", "cccc ddd…"]);
         assert_eq!(wrap("倉庫倉庫", 4.0, 1), ["倉…"]);
     }
 }

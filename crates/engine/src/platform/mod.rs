@@ -16,6 +16,7 @@ mod holders;
 mod holes;
 mod inherited;
 mod lock;
+mod mount_watch;
 mod mounts;
 mod names;
 mod open;
@@ -43,6 +44,7 @@ pub use holders::{Holder, holders};
 pub use holes::{data_ranges, next_data};
 pub use inherited::inherited_file;
 pub use lock::{Access, DirectoryLock, LockError};
+pub use mount_watch::MountWatch;
 pub use mounts::{Mount, Mounts};
 pub use names::{Names, read_names};
 pub use open::{
@@ -50,7 +52,9 @@ pub use open::{
     read_link_at,
 };
 pub use paths::{bytes_of_path, make_private, new_uuid, path_of_bytes, random_bits};
-pub use process::{interrupted, is_rotational, is_superuser, raise_open_files_limit, watch_interrupts};
+pub use process::{
+    ask_to_stop, interrupted, is_rotational, is_superuser, raise_open_files_limit, watch_interrupts,
+};
 pub use programs::{find_program, run_program};
 pub use stat::{FileKind, Stat, stat_at, stat_fd, stat_path};
 pub use within::{link_at, make_directory_at, rename_at, rename_new_at, symlink_at, unlink_at};

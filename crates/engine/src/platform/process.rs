@@ -50,6 +50,14 @@ pub fn raise_open_files_limit() {
 #[cfg(not(unix))]
 pub fn raise_open_files_limit() {}
 
+/// Asks a child that was not waited for yet to end in order, as Ctrl-C would (its number cannot be another's).
+#[cfg(unix)]
+pub fn ask_to_stop(child: u32) -> std::io::Result<()> {
+    let number = i32::try_from(child).ok().and_then(rustix::process::Pid::from_raw);
+    let number = number.ok_or(std::io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::kill_process(number, rustix::process::Signal::INT)?)
+}
+
 /// Whether this process may do everything (root).
 pub fn is_superuser() -> bool {
     rustix::process::geteuid().is_root()
