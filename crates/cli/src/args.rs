@@ -171,6 +171,9 @@ pub enum Command {
         /// Folder of the disk
         #[arg(value_name = "PATH")]
         disk: PathBuf,
+        /// Several computers use these disks in turn: take over where another one ended, and look at own sources only
+        #[arg(long)]
+        share: bool,
     },
     /// Take over the catalog of distbackup 1.x; nothing on the disks is touched
     #[command(name = "import-v1")]

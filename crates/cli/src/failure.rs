@@ -159,7 +159,7 @@ fn operation(error: &OpError) -> Advice {
         OpError::StampMismatch { catalog_is_old: true, .. } => advice(
             "catalog-is-old",
             Exit::NO_CATALOG,
-            "dsb recover PATH  takes the newer catalog from that disk; nothing was changed",
+            "dsb recover PATH  takes the newer catalog from that disk (two computers in turn: dsb recover --share PATH); nothing was changed",
         ),
         OpError::StampMismatch { .. } => advice("stamp", Exit::NO_DISK, None),
         OpError::InUse { .. } => advice("in-use", Exit::IN_USE, "wait until it has finished"),

@@ -98,7 +98,7 @@ impl Findings<'_> {
     }
 
     fn sources(&mut self, catalog: &Catalog) -> Result<(), Failure> {
-        for source in catalog.read().sources()? {
+        for source in catalog.read().sources()?.into_iter().filter(|source| source.elsewhere.is_none()) {
             let text = format!("{} -> {}", source.vpath.display(), source.path.display());
             match std::fs::read_dir(&source.path).map(|mut names| names.next().is_some()) {
                 Ok(true) => self.good("source", &text),

@@ -60,7 +60,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         }
         Some(Command::Backup(args)) => backup::run(context, args),
         Some(Command::Restore(args)) => restore::run(context, args),
-        Some(Command::Recover { disk }) => recover::run(context, disk),
+        Some(Command::Recover { disk, share }) => recover::run(context, disk, *share),
         Some(Command::ImportV1 { path }) => import::run(context, path.as_deref()),
         Some(Command::Verify(args)) => verify::run(context, args),
         Some(Command::Heal { disks, staging }) => carry::heal(context, disks, staging),

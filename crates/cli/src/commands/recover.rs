@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::render::words::{count, moment};
 
 /// Takes the catalog from a disk.
-pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
+pub fn run(context: &Context<'_>, disk: &Path, share: bool) -> Outcome {
     if context.global.dry_run {
         return Err(Failure::Usage(
             "recover has no dry run: the catalog that is replaced is always kept".into(),
@@ -27,8 +27,13 @@ pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
     // A good catalog is not replaced by an older one without a word.
     if let Ok(catalog) = Catalog::open(&context.path) {
         let newest = catalog.read().newest_snapshot()?;
+        let goes_on = share && !context.global.yes;
+        let lost = if goes_on { recover::would_lose(&catalog, disk)? } else { None };
         catalog.close()?;
-        if !context.global.yes {
+        if let Some(why) = lost {
+            return Err(Failure::Consent { what: why });
+        }
+        if !context.global.yes && !share {
             let has = newest.map_or("no snapshot".to_owned(), |row| format!("snapshot {}", row.snapshot.0));
             let what = format!(
                 "there is a good catalog at {} ({has}); it would be set aside",
@@ -37,11 +42,13 @@ pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
             return Err(Failure::Consent { what });
         }
     }
-    let recovered = recover::recover(disk, &context.path, context.clock().now_ns())?;
+    let recovered = recover::recover(disk, &context.path, context.clock().now_ns(), share)?;
     context.render.object(
         "recovered",
         json!({ "disk": recovered.disk, "disks": recovered.disks, "newest_ns": recovered.newest_ns,
                 "snapshot": recovered.snapshot.as_ref().map(|row| row.snapshot.0),
+                "elsewhere": recovered.elsewhere.iter().map(|(vpath, computer)| json!({
+                    "vpath": vpath.display(), "computer": computer })).collect::<Vec<_>>(),
                 "saved": recovered.saved.as_ref().map(|path| path.display().to_string()),
                 "newer": recovered.newer.iter().map(|(name, folder)| json!({
                     "disk": name, "path": folder.display().to_string() })).collect::<Vec<_>>() }),
@@ -60,6 +67,9 @@ pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
             "{name} is connected, too, and carries a newer catalog: dsb --yes recover {}  takes that one instead",
             folder.components().as_path().display()
         ));
+    }
+    for (vpath, computer) in &recovered.elsewhere {
+        context.render.say(&format!("{} belongs to {computer}: what is known of it stays.", vpath.display()));
     }
     context.render.say("Each disk will be compared when it is connected next: dsb backup DISK. Files back: dsb restore --to DEST");
     Ok(Exit::DONE)

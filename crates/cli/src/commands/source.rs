@@ -253,7 +253,7 @@ fn list(context: &Context<'_>) -> Result<Exit, Failure> {
         context.render.object(
             "source",
             json!({ "vpath": source.vpath.display(), "path": source.path.display().to_string(),
-                    "scanned_ns": source.scanned_ns }),
+                    "scanned_ns": source.scanned_ns, "elsewhere": source.elsewhere }),
         );
     }
     if sources.is_empty() {
@@ -263,6 +263,8 @@ fn list(context: &Context<'_>) -> Result<Exit, Failure> {
         .iter()
         .map(|source| {
             let real = distbackup_core::model::escape_bytes(&bytes_of_path(&source.path));
+            let real =
+                source.elsewhere.as_ref().map_or(real.clone(), |computer| format!("{real} on {computer}"));
             vec![source.vpath.display(), real, source.scanned_ns.map_or("never".into(), moment)]
         })
         .collect();

@@ -8,14 +8,14 @@ use distbackup_core::rules::{Configured, PathConfig, Policy};
 
 use super::{At, CatalogError, Reader};
 
-/// A class, and the copies that its objects should have at least.
-type ClassAndTarget = (Class, u16);
+/// A class, the copies that its objects should have at least, and whether they can only be read at another computer.
+type ClassAndTarget = (Class, u16, bool);
 
 /// What a sidecar says: priority, and most copies (0: no limit).
 type Said = (Option<u32>, Option<u32>);
 
 /// Where nothing is configured.
-const DEFAULT_CLASS: ClassAndTarget = (Class { priority: 1, copies_max: None }, COPIES_WANTED);
+const DEFAULT_CLASS: ClassAndTarget = (Class { priority: 1, copies_max: None }, COPIES_WANTED, false);
 
 /// What holds in one directory: its class, and the rules for the names in it, by their indexes.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,8 @@ pub struct Classes {
     configured_directories: HashMap<i64, Configured>,
     configured_files: HashMap<(i64, Vec<u8>), PathConfig>,
     sidecars: HashMap<(i64, Vec<u8>), Said>,
+    /// Folders that are sources, and whether of another computer; empty where there are no such sources.
+    sources: HashMap<i64, bool>,
     /// Some rule gives a priority, so a class may depend on every name.
     ranked: bool,
 }
@@ -46,6 +48,7 @@ impl Classes {
             configured_directories: HashMap::new(),
             configured_files: HashMap::new(),
             sidecars: HashMap::new(),
+            sources: HashMap::new(),
             ranked: false,
         };
         let mut root = Configured::default();
@@ -73,7 +76,16 @@ impl Classes {
         for said in reader.ranking_sidecars()? {
             classes.sidecars.insert((said.directory.0, said.name), (said.priority, said.maxcopies));
         }
-        let class = classes.intern(derive(DEFAULT_CLASS, &root.config));
+        let sources = reader.sources()?;
+        let shared = sources.iter().any(|source| source.elsewhere.is_some());
+        for source in sources.iter().filter(|_| shared) {
+            if let Some(directory) = reader.directory_at(&source.vpath, At::Now)? {
+                classes.sources.insert(directory.0, source.elsewhere.is_some());
+            }
+        }
+        let elsewhere = classes.sources.get(&DirNo::ROOT.0).copied().unwrap_or(false);
+        let (class, copies_min, _) = derive(DEFAULT_CLASS, &root.config);
+        let class = classes.intern((class, copies_min, elsewhere));
         classes.policies.push(Policy::default().below(Some(&root)));
         classes.of_directory.insert(DirNo::ROOT.0, Place { class, policy: 0 });
         Ok(classes)
@@ -110,17 +122,23 @@ impl Classes {
         if one == other {
             return one;
         }
-        let ((a, a_min), (b, b_min)) = (self.class(one), self.class(other));
+        let ((a, a_min, a_away), (b, b_min, b_away)) = (self.class(one), self.class(other));
         let copies_max = match (a.copies_max, b.copies_max) {
             (Some(a), Some(b)) => Some(a.max(b)),
             _ => None,
         };
-        self.intern((Class { priority: a.priority.max(b.priority), copies_max }, a_min.max(b_min)))
+        let class = Class { priority: a.priority.max(b.priority), copies_max };
+        self.intern((class, a_min.max(b_min), a_away && b_away))
+    }
+
+    /// Whether objects of a class can only be read at another computer.
+    pub fn is_elsewhere(&self, index: u16) -> bool {
+        self.class(index).2
     }
 
     /// All classes by index, and the copies that each asks for.
     pub fn into_parts(self) -> (Vec<Class>, Vec<u16>) {
-        self.classes.into_iter().unzip()
+        self.classes.into_iter().map(|(class, copies_min, _)| (class, copies_min)).unzip()
     }
 
     fn intern(&mut self, class: ClassAndTarget) -> u16 {
@@ -138,13 +156,13 @@ impl Classes {
     fn ranked_by_rule(&mut self, place: Place, name: &[u8]) -> u16 {
         let policy = self.policies.get(place.policy as usize).filter(|_| self.ranked);
         let Some(priority) = policy.and_then(|policy| policy.priority(name)) else { return place.class };
-        let (class, copies_min) = self.class(place.class);
-        self.intern((Class { priority, ..class }, copies_min))
+        let (class, copies_min, elsewhere) = self.class(place.class);
+        self.intern((Class { priority, ..class }, copies_min, elsewhere))
     }
 
     fn of_directory(&mut self, reader: &Reader<'_>, directory: i64) -> Result<Place, CatalogError> {
         let root = self.of_directory.get(&DirNo::ROOT.0).copied().unwrap_or(Place { class: 0, policy: 0 });
-        if self.configured_directories.is_empty() && !self.ranked {
+        if self.configured_directories.is_empty() && self.sources.is_empty() && !self.ranked {
             return Ok(root);
         }
         let mut way = Vec::new();
@@ -170,6 +188,10 @@ impl Classes {
                 self.policies.push(policy.below(Some(&own)));
                 place.policy = self.policies.len() as u32 - 1;
             }
+            if let Some(&elsewhere) = self.sources.get(&node) {
+                let (class, copies_min, _) = self.class(place.class);
+                place.class = self.intern((class, copies_min, elsewhere));
+            }
             self.of_directory.insert(node, place);
         }
         Ok(place)
@@ -177,16 +199,16 @@ impl Classes {
 }
 
 /// What a sidecar says counts more than rules and folders, and less than what is configured for the path itself.
-fn served_as_said((class, copies_min): ClassAndTarget, said: Said) -> ClassAndTarget {
+fn served_as_said((class, copies_min, elsewhere): ClassAndTarget, said: Said) -> ClassAndTarget {
     let copies_max = match said.1 {
         Some(0) => None,
         Some(number) => u16::try_from(number).ok(),
         None => class.copies_max,
     };
-    (Class { priority: said.0.unwrap_or(class.priority), copies_max }, copies_min)
+    (Class { priority: said.0.unwrap_or(class.priority), copies_max }, copies_min, elsewhere)
 }
 
-fn derive((inherited, copies_min): ClassAndTarget, config: &PathConfig) -> ClassAndTarget {
+fn derive((inherited, copies_min, elsewhere): ClassAndTarget, config: &PathConfig) -> ClassAndTarget {
     let class = Class {
         priority: config.priority.unwrap_or(inherited.priority),
         copies_max: match config.maxcopies {
@@ -194,5 +216,6 @@ fn derive((inherited, copies_min): ClassAndTarget, config: &PathConfig) -> Class
             None => inherited.copies_max,
         },
     };
-    (class, config.mincopies.map_or(copies_min, |number| u16::try_from(number).unwrap_or(u16::MAX)))
+    let copies_min = config.mincopies.map_or(copies_min, |number| u16::try_from(number).unwrap_or(u16::MAX));
+    (class, copies_min, elsewhere)
 }

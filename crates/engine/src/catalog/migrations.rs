@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0101.sql"),
     include_str!("schema/0102.sql"),
     include_str!("schema/0103.sql"),
+    include_str!("schema/0104.sql"),
 ];
 
 /// Newest schema.

@@ -73,7 +73,7 @@ pub use search::NameRow;
 pub use settings::Retention;
 pub use sidecars::{RankedBySidecar, SIDECAR_SUFFIX, Sidecar, partner_of};
 pub use snapshots::{At, SnapshotRow};
-pub use sources::SourceRow;
+pub use sources::{SHARED, SourceRow};
 pub use takeover::TakenOver;
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
 pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};

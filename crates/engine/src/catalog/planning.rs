@@ -146,6 +146,7 @@ impl Reader<'_> {
             let number = slots.number(at);
             let state = match (object.live, object.directory) {
                 (true, _) if unreadable.objects.contains(&ObjectNo(number)) => State::LiveUnreadable,
+                (true, _) if classes.is_elsewhere(object.class) => State::LiveUnreadable,
                 (true, _) => State::Live,
                 (false, _) if object.held => State::LiveUnreadable,
                 (false, UNSEEN) => State::Dead,
@@ -341,7 +342,7 @@ impl Reader<'_> {
             let (directory, name, born, size) = read().map_err(sql)?;
             let class = classes.of_file(self, directory, &name)?;
             let place = (directory, name);
-            if unreadable.pending.contains(&place) {
+            if unreadable.pending.contains(&place) || classes.is_elsewhere(class) {
                 continue;
             }
             let (directory, name) = place;

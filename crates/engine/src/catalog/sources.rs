@@ -6,7 +6,7 @@ use distbackup_core::model::{FilesystemNo, SourceNo, VirtualPath};
 use distbackup_core::rules::PathConfig;
 
 use super::{CatalogError, Reader, Writer, columns};
-use crate::platform::{bytes_of_path, path_of_bytes};
+use crate::platform::{self, bytes_of_path, path_of_bytes};
 
 /// A source: a real folder mounted at a virtual path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,21 +21,35 @@ pub struct SourceRow {
     pub filesystem: Option<FilesystemNo>,
     /// When it was last scanned.
     pub scanned_ns: Option<i64>,
+    /// It belongs to the computer of this name, and several computers use the set: nobody looks at it here.
+    pub elsewhere: Option<String>,
 }
+
+/// Whether several computers use the set, each looking at its own sources.
+pub const SHARED: &str = "shared";
 
 impl Reader<'_> {
     /// All sources, by virtual path.
     pub fn sources(&self) -> Result<Vec<SourceRow>, CatalogError> {
-        const SQL: &str = "SELECT id, vpath, path, filesystem, scanned_ns FROM source ORDER BY vpath";
+        const SQL: &str = "
+            SELECT id, vpath, path, filesystem, scanned_ns, computer, computer_name FROM source ORDER BY vpath";
+        let here = match self.setting(SHARED)?.as_deref() {
+            Some("on") => platform::this_computer(),
+            _ => None,
+        };
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
             let rows = statement.query_map([], |row| {
+                let owner: Option<String> = row.get(5)?;
+                let other = here.as_ref().is_some_and(|here| owner.is_some_and(|owner| owner != here.id));
+                let name: Option<String> = row.get(6)?;
                 Ok(SourceRow {
                     source: SourceNo(row.get(0)?),
                     vpath: columns::virtual_path(row, 1)?,
                     path: path_of_bytes(&row.get::<_, Vec<u8>>(2)?),
                     filesystem: row.get::<_, Option<i64>>(3)?.map(FilesystemNo),
                     scanned_ns: row.get(4)?,
+                    elsewhere: other.then(|| name.unwrap_or_else(|| "another computer".to_owned())),
                 })
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -86,13 +100,15 @@ impl Reader<'_> {
 }
 
 impl Writer<'_> {
-    /// Records a mapping; one at the same virtual path is replaced.
+    /// Records a mapping of this computer; one at the same virtual path is replaced.
     pub fn record_source(&self, vpath: &VirtualPath, path: &std::path::Path) -> Result<(), CatalogError> {
         const SQL: &str = "
-            INSERT INTO source (vpath, path) VALUES (?1, ?2)
-            ON CONFLICT (vpath) DO UPDATE SET path = excluded.path, filesystem = NULL, scanned_ns = NULL";
+            INSERT INTO source (vpath, path, computer, computer_name) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (vpath) DO UPDATE SET path = excluded.path, filesystem = NULL, scanned_ns = NULL,
+                computer = excluded.computer, computer_name = excluded.computer_name";
+        let (id, name) = platform::this_computer().map(|here| (here.id, here.name)).unzip();
         self.connection
-            .execute(SQL, (vpath.as_bytes(), bytes_of_path(path)))
+            .execute(SQL, (vpath.as_bytes(), bytes_of_path(path), id, name))
             .map_err(|source| CatalogError::sql("record a source", source))?;
         self.advance_generation()
     }
@@ -114,11 +130,23 @@ impl Writer<'_> {
         filesystem: FilesystemNo,
         time_ns: i64,
     ) -> Result<(), CatalogError> {
-        const SQL: &str = "UPDATE source SET filesystem = ?2, scanned_ns = ?3 WHERE id = ?1";
+        // Whoever could scan it has it.
+        const SQL: &str = "
+            UPDATE source SET filesystem = ?2, scanned_ns = ?3, computer = ?4, computer_name = ?5 WHERE id = ?1";
+        let (id, name) = platform::this_computer().map(|here| (here.id, here.name)).unzip();
         self.connection
-            .execute(SQL, (source.0, filesystem.0, time_ns))
+            .execute(SQL, (source.0, filesystem.0, time_ns, id, name))
             .map(|_| ())
             .map_err(|source| CatalogError::sql("record a scan", source))
+    }
+
+    /// The set is used by several computers from now on. Sources that nobody has claimed belong to another one.
+    pub fn share_sources(&self) -> Result<(), CatalogError> {
+        self.record_setting(SHARED, "on")?;
+        self.connection
+            .execute("UPDATE source SET computer = '?' WHERE computer IS NULL", [])
+            .map_err(|source| CatalogError::sql("share the sources", source))?;
+        self.advance_generation()
     }
 
     /// Records a filesystem that was met for the first time, under the number it was given.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{OpError, disks};
-use crate::catalog::{Catalog, CatalogError, DiskRow, Reader};
+use crate::catalog::{Catalog, CatalogError, DiskRow, Reader, SHARED};
 use crate::platform::bytes_of_path;
 
 /// The configuration of a set. Unknown keys are refused, so that a slip of the pen is not lost.
@@ -101,14 +101,16 @@ pub enum Part {
 }
 
 /// Settings of a set, by name.
-pub const SETTINGS: [&str; 4] = ["keep-deleted", "keep-snapshots", super::page::SETTING, "trust-time"];
+pub const SETTINGS: [&str; 5] =
+    ["keep-deleted", "keep-snapshots", super::page::SETTING, SHARED, "trust-time"];
 
 /// Checks a setting and brings it into the form that is stored.
 pub fn check_setting(name: &str, value: &str) -> Result<String, OpError> {
     let value = value.trim().to_ascii_lowercase();
     match (name, value.as_str()) {
         ("keep-deleted" | "keep-snapshots", "off") => {}
-        (super::page::SETTING, "on" | "off") => {}
+        (super::page::SETTING | SHARED, "on" | "off") => {}
+        (SHARED, other) => return Err(bad(other, "shared is on or off")),
         (super::page::SETTING, other) => return Err(bad(other, "page is on or off")),
         ("keep-snapshots", number) => {
             number.parse::<u32>().map_err(|_| bad(number, "keep-snapshots is a number, or off"))?;

@@ -93,6 +93,7 @@ mod tests {
             path: path.into(),
             filesystem: None,
             scanned_ns: None,
+            elsewhere: None,
         }
     }
 

@@ -92,6 +92,7 @@ mod tests {
         let back = |vpath: &str, source: &str, file: &str| {
             let parse = |text: &str| VirtualPath::parse(text.as_bytes()).unwrap();
             let source = SourceRow {
+                elsewhere: None,
                 source: SourceNo(1),
                 vpath: parse(vpath),
                 path: source.into(),

@@ -58,6 +58,13 @@ pub fn configuration(reader: &Reader<'_>, ignore_locks: bool) -> Result<ConfigTr
     if ignore_locks {
         configs.iter_mut().for_each(|(_, config)| config.lock = None);
     }
+    // What belongs to another computer is taken to be unchanged here.
+    for source in reader.sources()?.into_iter().filter(|source| source.elsewhere.is_some()) {
+        match configs.iter_mut().find(|(path, _)| *path == source.vpath) {
+            Some((_, config)) => config.lock = Some(true),
+            None => configs.push((source.vpath, PathConfig { lock: Some(true), ..PathConfig::default() })),
+        }
+    }
     ConfigTree::of(configs)
         .map_err(|(path, error)| OpError::BadRequest { what: path.display(), why: error.to_string() })
 }

@@ -8,6 +8,7 @@
 mod accounts;
 mod cached;
 mod change;
+mod computer;
 mod drives;
 mod durable;
 mod far;
@@ -37,6 +38,7 @@ mod system;
 pub use accounts::Accounts;
 pub use cached::{forget_cached, is_forgotten};
 pub use change::{Handle, make_node_at};
+pub use computer::{Computer, this_computer};
 pub use drives::{BlockDevice, Devices};
 pub use durable::{sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};

@@ -321,7 +321,7 @@ impl World {
         fs::create_dir(&home).unwrap();
         let physical = self.bays[bay].now();
         let folder = PathBuf::from(&self.bays[bay].name);
-        recover::recover_from(&physical.disk, &folder, &catalog_path(&home), self.now_ns()).unwrap();
+        recover::recover_from(&physical.disk, &folder, &catalog_path(&home), self.now_ns(), false).unwrap();
         self.known = self.published[&hash].clone();
         self.move_to(home);
         self.known.disks.values_mut().for_each(|disk| {

@@ -25,7 +25,7 @@ use super::mapping::Mapping;
 use super::problems::SharedProblems;
 use super::sources::configuration;
 use super::{OpError, Problems};
-use crate::catalog::{Catalog, Pending};
+use crate::catalog::{Catalog, Pending, SourceRow};
 use crate::clock::Clock;
 use crate::ops::filesystems::Filesystems;
 use crate::progress::{Event, Observer, Phase};
@@ -110,11 +110,11 @@ pub fn update(
     if sources.is_empty() && !catalog.read().has_entries(distbackup_core::model::DirNo::ROOT)? {
         return Err(OpError::NoSources);
     }
+    let mut outcome = UpdateOutcome { kept: hidden_by_others(&sources), ..UpdateOutcome::default() };
     let mapping = Mapping::of(sources).following(&catalog.read().path_configs()?);
     let config = configuration(&catalog.read(), options.ignore_locks)?;
     let filesystems = Filesystems::load(&catalog.read())?;
     let problems = SharedProblems::new(observer);
-    let mut outcome = UpdateOutcome::default();
     let time =
         catalog.write("note the time", |writer| writer.advance_time(clock.now_ns(), options.accept))?;
     outcome.clock_leapt = time.leap;
@@ -145,4 +145,20 @@ pub fn update(
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
     Ok(outcome)
+}
+
+/// Sources of this computer that are mapped below one of another computer, where nobody looks.
+fn hidden_by_others(sources: &[SourceRow]) -> Vec<Kept> {
+    let others: Vec<&SourceRow> = sources.iter().filter(|source| source.elsewhere.is_some()).collect();
+    let own = sources.iter().filter(|source| source.elsewhere.is_none());
+    let hidden = own.filter_map(|source| {
+        let above = others.iter().find(|other| source.vpath.is_within(&other.vpath))?;
+        let reason = format!(
+            "it is mapped below {}, which belongs to {}; map it elsewhere",
+            above.vpath.display(),
+            above.elsewhere.as_deref().unwrap_or_default()
+        );
+        Some(Kept { path: source.vpath.as_bytes().to_vec(), reason })
+    });
+    hidden.collect()
 }
