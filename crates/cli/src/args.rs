@@ -288,7 +288,7 @@ pub enum Command {
         #[arg(long, hide = true)]
         no_saturated: bool,
     },
-    /// Look whether this computer, the catalog, the sources and the connected disks are in order
+    /// Look whether this computer, the catalog, sources and connected disks are in order
     Doctor,
     /// Look closely at a file or an entry
     Debug {
