@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often to look where the system tells nothing of mounts.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How soon a wish to stop is noticed, at the latest: a signal that comes just before a wait does not end it.
+const ATTENTIVE: Duration = Duration::from_secs(1);
 /// How soon a child's end is noticed.
 const CHILD: Duration = Duration::from_millis(100);
 
@@ -120,7 +122,7 @@ impl Watch<'_> {
                 }
                 look_at = Instant::now() + self.next_look();
             } else {
-                self.wait(look_at.saturating_duration_since(Instant::now()))?;
+                self.wait(look_at.saturating_duration_since(Instant::now()).min(ATTENTIVE))?;
                 if self.changed {
                     self.wait(SETTLE)?;
                 }
