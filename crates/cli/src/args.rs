@@ -10,20 +10,24 @@ use clap_complete::ArgValueCompleter;
 use crate::complete;
 use crate::render::{Settings, ShowProgress};
 
+mod begin;
 mod disk;
 mod source;
 mod usage;
+mod visit;
 
+pub use begin::InitArgs;
 pub use disk::{DiskCommand, StagingArgs};
 pub use source::{SetArgs, SourceCommand};
 pub use usage::CopyArgs;
+pub use visit::{BackupArgs, ForgetArgs, PartArgs, RestoreArgs, VerifyArgs};
 
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
 #[derive(Debug, Parser)]
 #[command(name = "dsb", version, subcommand_required = false, arg_required_else_help = false)]
 #[command(after_help = "Long global options may also stand after the command.\n\
-    Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 damage found, 10 no catalog,\n\
-    11 in use, 12 disk not connected or wrong, 13 disk full, 14 confirmation needed, 130 interrupted.")]
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 damage found, 5 status --check,\n\
+    10 no catalog, 11 in use, 12 disk not connected or wrong, 13 disk full, 14 confirmation needed, 130 interrupted.")]
 pub struct Cli {
     /// Global options.
     #[command(flatten)]
@@ -37,7 +41,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Catalog, or the folder that holds it
-    #[arg(short = 'd', long = "db", value_name = "PATH", env = "DISTBACKUP_PATH")]
+    #[arg(short = 'd', long = "db", value_name = "PATH", env = "DISTBACKUP_PATH", hide_env_values = true)]
     pub db: Option<PathBuf>,
     /// Log file; @@ stands for the date; empty: none; usually log/log-@@.txt beside the catalog
     #[arg(short = 'l', long, value_name = "FILE")]
@@ -124,6 +128,8 @@ pub enum ProgressChoice {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Begin a set: four questions, or none with --no-input
+    Init(InitArgs),
     /// What is to be protected
     Source {
         /// What to do with sources; without it they are listed
@@ -214,6 +220,14 @@ pub enum Command {
         #[arg(long, value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
         at: Option<String>,
     },
+    /// Find files by a part of their names, also those that are deleted and disks in the drawer
+    Find {
+        /// A part of the name, any case; with * ? [ ] a glob over the name; with a / over the whole path
+        pattern: String,
+        /// Only what is in the tree now
+        #[arg(long)]
+        now: bool,
+    },
     /// What changed from one snapshot to another
     Diff {
         /// The older one: its number, a date, or `latest`
@@ -284,7 +298,7 @@ pub enum Command {
         #[arg(long, hide = true)]
         no_saturated: bool,
     },
-    /// Look whether this computer, the catalog, the sources and the connected disks are in order
+    /// Check this computer, the catalog, the sources and the connected disks
     Doctor,
     /// Look closely at a file or an entry
     Debug {
@@ -474,133 +488,6 @@ pub enum EditPart {
     Disks,
 }
 
-/// Options of `backup`.
-#[derive(Debug, Args)]
-pub struct BackupArgs {
-    /// Names, UUIDs or paths; without any, the disk that is connected
-    #[arg(value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
-    pub disks: Vec<String>,
-    /// Update first; new files are hashed while they are copied
-    #[arg(short = 'u', long)]
-    pub update: bool,
-    /// Protect this folder: maps it if it is not mapped yet, adds the disk if it is new, and updates
-    #[arg(long, value_name = "FOLDER")]
-    pub source: Vec<PathBuf>,
-    /// Copy at most so much
-    #[arg(long, value_name = "SIZE")]
-    pub limit: Option<String>,
-    /// Make no copies beyond this number
-    #[arg(long, value_name = "N")]
-    pub maxcopies: Option<u16>,
-    /// Leave so many percent of the disk free of copies that not everything can have
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=90))]
-    pub reserve: u8,
-    /// Read everything again from the medium after it was written, before it counts as a copy
-    #[arg(long)]
-    pub read_back: bool,
-    /// With --update: accept what looks like an accident
-    #[arg(long)]
-    pub accept: bool,
-    /// With --update: look at locked files and folders, too
-    #[arg(long)]
-    pub ignore_lock: bool,
-    /// Plan only, as --dry-run
-    #[arg(long, hide = true)]
-    pub simulate: bool,
-    /// No longer needed: durability is never given up
-    #[arg(long, hide = true)]
-    pub noflush: bool,
-    /// Of distbackup 1.x, without effect there and here
-    #[arg(long, hide = true)]
-    pub sync: bool,
-    /// Of distbackup 1.x, without effect there and here
-    #[arg(long, hide = true)]
-    pub slack: bool,
-    /// Of distbackup 1.x: there is no helper process any more
-    #[arg(long, hide = true)]
-    pub nohelper: bool,
-    /// Of distbackup 1.x: the catalog is always copied to the disk
-    #[arg(long, hide = true)]
-    pub nocopy: bool,
-}
-
-/// Options of `restore`.
-#[derive(Debug, Args)]
-pub struct RestoreArgs {
-    /// With --to: patterns over virtual paths. Without: a disk and a destination
-    #[arg(value_name = "PATTERN|DISK DEST", add = ArgValueCompleter::new(complete::disks_and_vpaths))]
-    pub arguments: Vec<OsString>,
-    /// Destination
-    #[arg(long, value_name = "DEST")]
-    pub to: Option<PathBuf>,
-    /// Only what matches this pattern (with DISK DEST)
-    #[arg(short = 'f', long, value_name = "PATTERN", add = ArgValueCompleter::new(complete::vpaths))]
-    pub filter: Vec<OsString>,
-    /// The tree at a date or of a snapshot
-    #[arg(long, value_name = "DATE|SNAPSHOT", add = ArgValueCompleter::new(complete::snapshots))]
-    pub at: Option<String>,
-    /// Leave out files that are there already, of the same size, at their place below this folder; may be given again
-    #[arg(short = 'e', long, value_name = "FOLDER")]
-    pub existing: Vec<PathBuf>,
-    /// Only say which disks it takes, as few as there can be
-    #[arg(long, conflicts_with_all = ["to", "overwrite"])]
-    pub minset: bool,
-    /// Of distbackup 1.x: hard links to the objects; files are copied all the same
-    #[arg(short = 'l', long, hide = true)]
-    pub link: bool,
-    /// Replace files that are there with other content
-    #[arg(long)]
-    pub overwrite: bool,
-    /// Restore owners by number, not by name
-    #[arg(long)]
-    pub numeric_ids: bool,
-}
-
-/// Options of `verify`.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Name, UUID or path; without it, the disk that is connected
-    #[arg(add = ArgValueCompleter::new(complete::disks))]
-    pub disk: Option<String>,
-    /// Report only: claims stay as they are
-    #[arg(short = 'c', long)]
-    pub check: bool,
-    /// Move damaged objects to bad-objects/
-    #[arg(long)]
-    pub quarantine: bool,
-    /// Begin again instead of going on where an interrupted verify stopped
-    #[arg(long)]
-    pub restart: bool,
-    /// Of distbackup 1.x: it goes on by itself where it stopped
-    #[arg(short = 's', long, hide = true, value_name = "HEX")]
-    pub start: Option<String>,
-    /// Of distbackup 1.x: nothing is deleted; --quarantine moves damaged objects away
-    #[arg(short = 'd', long, hide = true)]
-    pub delete: bool,
-    /// Write a list of what is damaged or missing to this file, or to an open descriptor
-    #[arg(long, value_name = "FILE|@FD")]
-    pub errors: Option<PathBuf>,
-    /// How much to read
-    #[command(flatten)]
-    pub part: PartArgs,
-}
-
-/// Options of `forget`.
-#[derive(Debug, Args)]
-pub struct ForgetArgs {
-    /// Numbers of snapshots, as `dsb snapshots` lists them
-    #[arg(value_name = "SNAPSHOT", required_unless_present_any = ["keep_deleted", "keep_snapshots"],
-          conflicts_with_all = ["keep_deleted", "keep_snapshots"])]
-    #[arg(add = ArgValueCompleter::new(complete::snapshots))]
-    pub snapshots: Vec<i64>,
-    /// All but those that show something that left the tree in this time (90d, 12w, 2y)
-    #[arg(long, value_name = "TIME")]
-    pub keep_deleted: Option<String>,
-    /// All but so many newest ones
-    #[arg(long, value_name = "N")]
-    pub keep_snapshots: Option<u32>,
-}
-
 /// What to do with the log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -609,20 +496,6 @@ pub enum LogCommand {
         /// Its number
         run: i64,
     },
-}
-
-/// Options for reading a part of what could be read.
-#[derive(Debug, Args)]
-pub struct PartArgs {
-    /// Read for so long (2h, 30min), what was proven longest ago first; the next time goes on
-    #[arg(long = "for", value_name = "TIME")]
-    pub time: Option<String>,
-    /// Read only what was not proven for so long (90d, 12w, 1y)
-    #[arg(long, value_name = "AGE")]
-    pub older_than: Option<String>,
-    /// Read a random share of that, another one each time (5%)
-    #[arg(long, value_name = "PERCENT")]
-    pub sample: Option<String>,
 }
 
 /// Long global options, and whether each takes a value.

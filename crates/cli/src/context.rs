@@ -93,6 +93,19 @@ impl<'r> Context<'r> {
         SystemClock
     }
 
+    /// Asks for a line of text; `None` where nobody can answer.
+    pub fn ask(&self, question: &str) -> Option<String> {
+        use std::io::{BufRead, IsTerminal};
+        if self.global.no_input || self.global.json || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        if !question.is_empty() {
+            self.render.note(question);
+        }
+        let mut answer = String::new();
+        (std::io::stdin().lock().read_line(&mut answer).ok()? > 0).then(|| answer.trim().to_owned())
+    }
+
     /// Asks for one of some letters; `None` where nobody can answer.
     pub fn choose(&self, question: &str, letters: &str) -> Option<char> {
         use std::io::{BufRead, IsTerminal};

@@ -67,6 +67,12 @@ pub enum Failure {
         /// What was not done.
         what: String,
     },
+    /// There is a catalog already.
+    #[error("there is a catalog already: {}", path.display())]
+    Exists {
+        /// Its file.
+        path: std::path::PathBuf,
+    },
     /// Output could not be written.
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
@@ -107,6 +113,9 @@ impl Failure {
                 advice("usage", Exit::USAGE, "dsb COMMAND --help shows what is understood")
             }
             Failure::Consent { .. } => advice("consent", Exit::CONSENT, "to go on without a question: --yes"),
+            Failure::Exists { .. } => {
+                advice("exists", Exit::FAILED, "dsb status shows it; another place for a new one: -d FOLDER")
+            }
             Failure::Output(_) => advice("output", Exit::FAILED, None),
         }
     }
@@ -154,6 +163,17 @@ fn operation(error: &OpError) -> Advice {
         ),
         OpError::StampMismatch { .. } => advice("stamp", Exit::NO_DISK, None),
         OpError::InUse { .. } => advice("in-use", Exit::IN_USE, "wait until it has finished"),
+        OpError::Busy { .. } => {
+            advice("disk-busy", Exit::IN_USE, "close it, then run the command again; nothing was changed")
+        }
+        OpError::NotEjected { command, .. } => Advice {
+            code: "not-ejected",
+            exit: Exit::FAILED,
+            hint: Some(format!("everything is flushed; to go on: {command}")),
+        },
+        OpError::NoProgram { command, .. } => {
+            Advice { code: "no-program", exit: Exit::FAILED, hint: Some((*command).to_owned()) }
+        }
         OpError::NoSources => {
             advice("no-sources", Exit::USAGE, "dsb source map /photos ~/Pictures  says what to protect")
         }

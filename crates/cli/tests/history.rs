@@ -269,3 +269,29 @@ fn the_log_shows_one_run() {
     assert_eq!((&shown["command"], &shown["exit"]), (&"backup red".into(), &0.into()));
     world.dsb.run(["log", "show", "99"]).code(2).warns("there is no such run");
 }
+
+#[test]
+fn find_knows_names_that_are_deleted_and_says_how_to_get_them_back() {
+    let world = World::new();
+    world.add_disk("red", None);
+    world.write("photos/Rome/IMG_2231.CR2", "one");
+    world.write("letters/to rome.txt", "first");
+    world.update_and_back_up("red");
+    fs::remove_file(world.source().join("photos/Rome/IMG_2231.CR2")).unwrap();
+    world.write("letters/to rome.txt", "second, longer");
+    world.update_and_back_up("red");
+
+    let run = world.dsb.run(["find", "img_22"]).ok();
+    let run = run.says("/data/photos/Rome/IMG_2231.CR2   [deleted, last in snapshot 1]").says("red");
+    assert!(run.stderr().contains("dsb restore --at 1 --to FOLDER /data/photos/Rome/IMG_2231.CR2"), "{run}");
+    let back = world.restored(&["--at", "1", "/data/photos/Rome/IMG_2231.CR2"]);
+    assert_eq!(fs::read(back.path().join("data/photos/Rome/IMG_2231.CR2")).unwrap(), b"one");
+    world.dsb.run(["find", "--now", "img_22"]).ok().says("Nothing in the tree has such a name");
+    let run = world.dsb.run(["find", "ROME"]).ok();
+    let run = run.says("/data/photos/Rome/").says("/data/letters/to rome.txt   [1 older version]");
+    assert_eq!(run.stdout().lines().count(), 2, "a part of a name is not a part of its folder's\n{run}");
+    world.dsb.run(["find", "rome/*"]).ok().says("IMG_2231.CR2");
+    world.dsb.run(["find", "["]).code(2);
+    let json = world.dsb.run(["find", "img", "--json"]).ok();
+    assert!(json.stdout().contains(r#""gone":true"#) && json.stdout().contains(r#""snapshot":1"#), "{json}");
+}

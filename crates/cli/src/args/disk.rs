@@ -92,6 +92,30 @@ pub enum DiskCommand {
         #[arg(add = ArgValueCompleter::new(complete::disks))]
         disk: String,
     },
+    /// Flush, unmount and power off, so that it can be unplugged; never by force
+    Eject {
+        /// Name, UUID or path; without it, the one that is connected
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
+        disk: Option<String>,
+    },
+    /// Ask the drives how they are; exit code 4 if one is failing
+    Health {
+        /// Names, UUIDs or paths; without any, all that are connected
+        #[arg(value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
+        disks: Vec<String>,
+    },
+    /// What to print and stick on it: its name, size, place, and a code that tells which one it is
+    Label {
+        /// Name, UUID or path; it need not be connected
+        #[arg(add = ArgValueCompleter::new(complete::disks))]
+        disk: String,
+        /// As a drawing of 62 x 29 mm; -: to standard output
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        /// As text, which is what happens without --svg
+        #[arg(long, conflicts_with = "svg")]
+        txt: bool,
+    },
     /// Look again which objects are on a disk
     Refresh {
         /// Name, UUID or path; without it, the one that is connected

@@ -91,7 +91,14 @@ pub struct SetArgs {
     /// Take it into the tree again
     #[arg(long)]
     pub unhide: bool,
-    /// Settings as a JSON object: priority, mincopies, maxcopies, lock, hide, noinherit, rules; null clears one
+    /// Take symlinks in this folder, not below it, as what they lead to
+    #[arg(long, conflicts_with = "nofollow")]
+    pub follow: bool,
+    /// Take symlinks as links again
+    #[arg(long)]
+    pub nofollow: bool,
+    /// Settings as a JSON object: priority, mincopies, maxcopies, lock, hide, follow_symlinks, noinherit, rules;
+    /// null clears one
     #[arg(short = 'j', long = "settings", value_name = "JSON")]
     pub settings: Option<String>,
 }

@@ -133,8 +133,8 @@ fn add_if_new(context: &Context<'_>, catalog: &mut Catalog, folder: &Path) -> Re
     Ok(())
 }
 
-/// A disk's name from its folder's.
-fn unused_name(catalog: &Catalog, folder: &Path) -> Result<String, Failure> {
+/// A name for a disk at a folder, whether or not it is taken.
+pub fn name_for(folder: &Path) -> String {
     let base: String = folder
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -143,7 +143,12 @@ fn unused_name(catalog: &Catalog, folder: &Path) -> Result<String, Failure> {
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
         .collect();
     let base = base.trim_start_matches(['-', '.']).to_owned();
-    let base = if base.is_empty() { "disk".to_owned() } else { base };
+    if base.is_empty() { "disk".to_owned() } else { base }
+}
+
+/// A disk's name from its folder's.
+fn unused_name(catalog: &Catalog, folder: &Path) -> Result<String, Failure> {
+    let base = name_for(folder);
     let taken: Vec<String> = catalog.read().disks()?.into_iter().map(|row| row.name).collect();
     let mut name = base.clone();
     let mut number = 2;

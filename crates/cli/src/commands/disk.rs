@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use distbackup_core::model::SizeRule;
+use distbackup_core::model::{Bytes, SizeRule};
 use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::{disks, shelf};
 use distbackup_engine::platform::{Access, bytes_of_path};
@@ -39,7 +39,7 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
             let (before, after) = disks::set(&mut opened.catalog, &context.clock(), disk, &settings)?;
             let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "not set".into());
             for (key, old, new) in [
-                ("size", before.size_rule.clone(), after.size_rule.clone()),
+                ("size", capacity(context, &before.size_rule), capacity(context, &after.size_rule)),
                 ("location", word(&before.location), word(&after.location)),
                 ("note", word(&before.note), word(&after.note)),
             ] {
@@ -67,6 +67,9 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
             context.render.say(&format!("{} has left the set.", row.name));
             Ok(Exit::DONE)
         }
+        Some(DiskCommand::Eject { disk }) => super::eject::run(context, disk.as_deref()),
+        Some(DiskCommand::Health { disks }) => super::health::run(context, disks),
+        Some(DiskCommand::Label { disk, svg, .. }) => super::label::run(context, disk, svg.as_deref()),
         Some(DiskCommand::Refresh { disk }) => {
             let mut opened = context.open_to_write()?;
             let run = context.begin_run(&mut opened.catalog)?;
@@ -100,6 +103,14 @@ pub fn run(context: &Context<'_>, command: Option<&DiskCommand>) -> Outcome {
             outcome
         }
     }
+}
+
+/// How a disk's capacity is given, in words: bytes as a size, anything else as it is.
+fn capacity(context: &Context<'_>, rule: &str) -> String {
+    let (sign, digits) = rule.strip_prefix('-').map_or(("", rule), |digits| ("-", digits));
+    digits
+        .parse()
+        .map_or_else(|_| rule.to_owned(), |bytes| format!("{sign}{}", context.render.size(Bytes(bytes))))
 }
 
 fn refuse_dry_run(context: &Context<'_>) -> Result<(), Failure> {

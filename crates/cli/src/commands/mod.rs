@@ -7,11 +7,15 @@ mod debug;
 mod diff;
 mod disk;
 mod doctor;
+mod eject;
 mod export;
 mod find;
 mod forget;
+mod health;
 mod import;
 mod info;
+mod init;
+mod label;
 mod log;
 mod manual;
 mod next;
@@ -21,6 +25,7 @@ mod recover;
 mod reread;
 mod restore;
 mod rot;
+mod search;
 mod source;
 mod status;
 mod update;
@@ -45,6 +50,7 @@ use crate::failure::Failure;
 pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
     match &cli.command {
         None => status::or_quick_start(context),
+        Some(Command::Init(args)) => init::run(context, args),
         Some(Command::Source { command }) => source::run(context, command.as_ref()),
         Some(Command::Disk { command }) => disk::run(context, command.as_ref()),
         Some(Command::Update { accept, ignore_lock, reread, part, .. }) => {
@@ -64,6 +70,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
         Some(Command::Ls { patterns, disk, at }) => {
             find::ls(context, patterns, disk.as_deref(), at.as_deref())
         }
+        Some(Command::Find { pattern, now }) => search::run(context, pattern, *now),
         Some(Command::Diff { from, to, patterns }) => diff::run(context, from, to.as_deref(), patterns),
         Some(Command::Forget(args)) => forget::run(context, args),
         Some(Command::Where { path, at }) => find::whereis(context, path, at.as_deref()),
@@ -87,6 +94,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
 pub fn name(cli: &Cli) -> &'static str {
     match &cli.command {
         None | Some(Command::Status { .. }) => "status",
+        Some(Command::Init(_)) => "init",
         Some(Command::Source { .. }) => "source",
         Some(Command::Disk { .. }) => "disk",
         Some(Command::Update { .. }) => "update",
@@ -100,6 +108,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Next) => "next",
         Some(Command::WhatIf { .. }) => "whatif",
         Some(Command::Ls { .. }) => "ls",
+        Some(Command::Find { .. }) => "find",
         Some(Command::Diff { .. }) => "diff",
         Some(Command::Forget(_)) => "forget",
         Some(Command::Where { .. }) => "where",

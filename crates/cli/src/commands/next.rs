@@ -53,7 +53,8 @@ pub fn run(context: &Context<'_>) -> Outcome {
     render.line(&capability(&outlook, "you are at"));
     if let Some((best, row)) = all.first().and_then(|best| Some((best, prospect.disks.get(best.disk)?))) {
         let pending = best.planned.before.pending.objects > 0;
-        render.line(&advice(row.name.as_str(), connected.contains_key(&row.disk), best, pending));
+        let reached = prospect.by_state().below_target.objects == 0;
+        render.line(&advice(row.name.as_str(), connected.contains_key(&row.disk), best, pending, reached));
         for (disk, tally) in &best.planned.stale {
             let Some(stale) = prospect.disks.get(usize::from(*disk)) else { continue };
             render.line(&format!(
@@ -80,10 +81,11 @@ fn plural(level: &str) -> String {
     level.strip_suffix('y').map_or_else(|| format!("{level}'s"), |stem| format!("{stem}ies"))
 }
 
-fn advice(name: &str, here: bool, best: &Visitable, pending: bool) -> String {
+fn advice(name: &str, here: bool, best: &Visitable, pending: bool, reached: bool) -> String {
     let update = if pending { " --update" } else { "" };
     let brings = best.planned.copies.total().bytes > Bytes(0);
     match (brings, here) {
+        (false, _) if reached => "Next: nothing is urgent: everything has its copies.".to_owned(),
         (false, _) => "Next: nothing to gain from any disk; a new one would help most.".to_owned(),
         (true, true) => format!("Next: dsb backup{update} {name}"),
         (true, false) => format!("Next: connect {name}, then dsb backup{update} {name}"),

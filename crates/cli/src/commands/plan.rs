@@ -169,6 +169,7 @@ pub fn level(copies_before: usize) -> String {
         0 => "first copy".into(),
         1 => "second copy".into(),
         2 => "third copy".into(),
+        3 => "fourth copy".into(),
         n => format!("copy {}", n + 1),
     }
 }

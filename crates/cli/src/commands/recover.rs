@@ -58,7 +58,7 @@ pub fn run(context: &Context<'_>, disk: &Path) -> Outcome {
     for (name, folder) in &recovered.newer {
         context.render.warning(&format!(
             "{name} is connected, too, and carries a newer catalog: dsb --yes recover {}  takes that one instead",
-            folder.display()
+            folder.components().as_path().display()
         ));
     }
     context.render.say("Each disk will be compared when it is connected next: dsb backup DISK. Files back: dsb restore --to DEST");

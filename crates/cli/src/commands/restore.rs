@@ -16,7 +16,7 @@ use crate::Outcome;
 use crate::args::RestoreArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::render::words::{count, grouped};
+use crate::render::words::count;
 
 /// How often mounted disks are looked for while waiting for one.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
@@ -166,10 +166,10 @@ fn announce(context: &Context<'_>, needs: &RestoreNeeds) {
         let place = place.map_or(String::new(), |place| format!(" ({place})"));
         let state = if step.connected { "connected" } else { "to be connected" };
         render.say(&format!(
-            "  {}. {}{place}  {:>10} files  {:>9}  {state}",
+            "  {}. {}{place}  {:>16}  {:>9}  {state}",
             number + 1,
             name(step.disk),
-            grouped(step.tally.objects),
+            count(step.tally.objects, "file", "files"),
             render.size(step.tally.bytes)
         ));
     }
@@ -218,13 +218,16 @@ fn report(
                 "what": what, "entries": count, "reason": why })).collect::<Vec<_>>(),
         }),
     );
+    let others = match outcome.others {
+        0 => String::new(),
+        others => format!(", and {}", count(others, "folder or other entry", "folders and other entries")),
+    };
     let checked =
         if outcome.restored.objects > 0 { "; every file was checked against its SHA-256" } else { "" };
     render.say(&format!(
-        "Restored {}, {}, and {} to {}{checked}.",
+        "Restored {}, {}{others}, to {}{checked}.",
         count(outcome.restored.objects, "file", "files"),
         render.size(outcome.restored.bytes),
-        count(outcome.others, "folder or other entry", "folders and other entries"),
         options.destination.display()
     ));
     if outcome.present.objects > 0 {

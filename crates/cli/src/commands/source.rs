@@ -91,6 +91,9 @@ fn set(context: &Context<'_>, args: &SetArgs) -> Outcome {
         for (wanted, hide) in [(args.hide, Some(true)), (args.unhide, None)] {
             config.hide = if wanted { hide } else { config.hide };
         }
+        for (wanted, follow) in [(args.follow, Some(true)), (args.nofollow, None)] {
+            config.follow_symlinks = if wanted { follow } else { config.follow_symlinks };
+        }
     })
 }
 
@@ -108,6 +111,8 @@ struct Settings {
     lock: Option<Option<bool>>,
     #[serde(deserialize_with = "named")]
     hide: Option<Option<bool>>,
+    #[serde(deserialize_with = "named")]
+    follow_symlinks: Option<Option<bool>>,
     #[serde(deserialize_with = "named")]
     noinherit: Option<Option<bool>>,
     #[serde(deserialize_with = "named")]
@@ -133,6 +138,7 @@ impl Settings {
         put(&mut config.maxcopies, &self.maxcopies);
         put(&mut config.lock, &self.lock);
         put(&mut config.hide, &self.hide);
+        put(&mut config.follow_symlinks, &self.follow_symlinks);
         put(&mut config.noinherit, &self.noinherit);
         put(&mut config.rules, &self.rules);
     }
@@ -144,7 +150,7 @@ fn settings(text: &str) -> Result<Settings, Failure> {
 }
 
 /// What is configured, key by key, in words.
-fn words(config: &PathConfig) -> [(&'static str, Option<String>); 7] {
+fn words(config: &PathConfig) -> [(&'static str, Option<String>); 8] {
     let number = |number: Option<u32>| number.map(|number| number.to_string());
     let flag = |flag: Option<bool>| flag.map(|flag| if flag { "yes" } else { "no" }.to_owned());
     let rules = config.rules.as_ref().map(|rules| rules.join("   "));
@@ -154,6 +160,7 @@ fn words(config: &PathConfig) -> [(&'static str, Option<String>); 7] {
         ("mincopies", number(config.mincopies)),
         ("lock", flag(config.lock)),
         ("hide", flag(config.hide)),
+        ("follow_symlinks", flag(config.follow_symlinks)),
         ("noinherit", flag(config.noinherit)),
         ("rules", rules),
     ]
@@ -163,7 +170,8 @@ fn show_changes(context: &Context<'_>, path: &VirtualPath, before: &PathConfig, 
     let render = context.render;
     let json = |config: &PathConfig| {
         json!({ "priority": config.priority, "maxcopies": config.maxcopies, "mincopies": config.mincopies,
-                "lock": config.lock, "hide": config.hide, "noinherit": config.noinherit, "rules": config.rules })
+                "lock": config.lock, "hide": config.hide, "follow_symlinks": config.follow_symlinks,
+                "noinherit": config.noinherit, "rules": config.rules })
     };
     render.object("path", json!({ "vpath": path.display(), "before": json(before), "now": json(after) }));
     render.line(&format!("{}:", path.display()));

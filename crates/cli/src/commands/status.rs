@@ -14,7 +14,8 @@ use crate::failure::{Exit, Failure};
 use crate::render::words::{ago, count, grouped, share, table};
 
 const QUICK_START: &str = "\
-There is no catalog yet. To begin:
+There is no catalog yet. To begin, by four questions: dsb init
+Or step by step:
   dsb source map /photos ~/Pictures     what to protect
   dsb disk add red /media/red           a disk joins the shelf
   dsb backup --update red               scan, and make the best use of the disk
@@ -33,7 +34,7 @@ pub fn or_quick_start(context: &Context<'_>) -> Outcome {
 /// A disk that was read in full longer ago than this should be read again.
 const VERIFY_DAYS: i64 = 365;
 
-/// Shows what is safe; with `check`, ends with 5 if something is not as it should be.
+/// Shows what is safe; with `check`, only what is not as it should be, and ends with 5 then.
 pub fn run(context: &Context<'_>, check: bool) -> Outcome {
     let opened = context.open_to_read()?;
     let status = report::status(&opened.catalog.read())?;
@@ -41,7 +42,7 @@ pub fn run(context: &Context<'_>, check: bool) -> Outcome {
     let rot = super::rot::known(&opened.catalog)?;
     if context.render.is_json() {
         as_json(context, &status, held.as_ref(), &rot);
-    } else {
+    } else if !check {
         as_text(context, &opened.catalog, &status)?;
         if let Some(held) = &held {
             context.render.line(&format!(

@@ -112,7 +112,7 @@ fn report(context: &Context<'_>, outcome: &UpdateOutcome) {
             "the clock has leapt by more than 30 days; no history expires because of it until a later run",
         );
     }
-    render.problems("could not be read", &outcome.problems);
+    render.problems("needs a look", &outcome.problems);
     if outcome.interrupted {
         render.note("Stopped as asked; what was hashed is recorded. Run the same command again to go on.");
     }

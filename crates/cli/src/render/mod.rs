@@ -6,6 +6,7 @@
 //! Whatever is said may contain the name of a file or of a disk, or what a stranger's catalog says (N12). So here, where
 //! everything passes, what would steer a terminal is escaped; only our own colours are added after that.
 
+pub mod label;
 mod log;
 mod progress;
 pub mod words;

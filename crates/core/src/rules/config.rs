@@ -19,6 +19,8 @@ pub struct PathConfig {
     pub lock: Option<bool>,
     /// It and all below is left out.
     pub hide: Option<bool>,
+    /// Symlinks in this folder, not below, are taken as what they lead to.
+    pub follow_symlinks: Option<bool>,
     /// Rules from above do not hold here and below.
     pub noinherit: Option<bool>,
     /// Rules for the names below, in order.

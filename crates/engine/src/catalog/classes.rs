@@ -11,6 +11,9 @@ use super::{At, CatalogError, Reader};
 /// A class, and the copies that its objects should have at least.
 type ClassAndTarget = (Class, u16);
 
+/// What a sidecar says: priority, and most copies (0: no limit).
+type Said = (Option<u32>, Option<u32>);
+
 /// Where nothing is configured.
 const DEFAULT_CLASS: ClassAndTarget = (Class { priority: 1, copies_max: None }, COPIES_WANTED);
 
@@ -28,6 +31,7 @@ pub struct Classes {
     of_directory: HashMap<i64, Place>,
     configured_directories: HashMap<i64, Configured>,
     configured_files: HashMap<(i64, Vec<u8>), PathConfig>,
+    sidecars: HashMap<(i64, Vec<u8>), Said>,
     /// Some rule gives a priority, so a class may depend on every name.
     ranked: bool,
 }
@@ -41,6 +45,7 @@ impl Classes {
             of_directory: HashMap::new(),
             configured_directories: HashMap::new(),
             configured_files: HashMap::new(),
+            sidecars: HashMap::new(),
             ranked: false,
         };
         let mut root = Configured::default();
@@ -65,6 +70,9 @@ impl Classes {
                 None => {}
             }
         }
+        for said in reader.ranking_sidecars()? {
+            classes.sidecars.insert((said.directory.0, said.name), (said.priority, said.maxcopies));
+        }
         let class = classes.intern(derive(DEFAULT_CLASS, &root.config));
         classes.policies.push(Policy::default().below(Some(&root)));
         classes.of_directory.insert(DirNo::ROOT.0, Place { class, policy: 0 });
@@ -73,17 +81,22 @@ impl Classes {
 
     /// Whether two files of one directory may have different classes.
     pub fn depend_on_names(&self) -> bool {
-        self.ranked || !self.configured_files.is_empty()
+        self.ranked || !self.configured_files.is_empty() || !self.sidecars.is_empty()
     }
 
     /// The class of a file or directory in a directory.
     pub fn of_file(&mut self, reader: &Reader<'_>, directory: i64, name: &[u8]) -> Result<u16, CatalogError> {
         let place = self.of_directory(reader, directory)?;
-        let class = self.ranked_by_rule(place, name);
-        if self.configured_files.is_empty() {
+        let mut class = self.ranked_by_rule(place, name);
+        if self.configured_files.is_empty() && self.sidecars.is_empty() {
             return Ok(class);
         }
-        match self.configured_files.get(&(directory, name.to_vec())).cloned() {
+        let file = (directory, name.to_vec());
+        if let Some(&said) = self.sidecars.get(&file) {
+            let served = served_as_said(self.class(class), said);
+            class = self.intern(served);
+        }
+        match self.configured_files.get(&file).cloned() {
             None => Ok(class),
             Some(config) => {
                 let derived = derive(self.class(class), &config);
@@ -161,6 +174,16 @@ impl Classes {
         }
         Ok(place)
     }
+}
+
+/// What a sidecar says counts more than rules and folders, and less than what is configured for the path itself.
+fn served_as_said((class, copies_min): ClassAndTarget, said: Said) -> ClassAndTarget {
+    let copies_max = match said.1 {
+        Some(0) => None,
+        Some(number) => u16::try_from(number).ok(),
+        None => class.copies_max,
+    };
+    (Class { priority: said.0.unwrap_or(class.priority), copies_max }, copies_min)
 }
 
 fn derive((inherited, copies_min): ClassAndTarget, config: &PathConfig) -> ClassAndTarget {

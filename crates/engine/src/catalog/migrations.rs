@@ -15,8 +15,12 @@ use super::{APPLICATION_ID, CatalogError};
 const FIRST: i32 = 100;
 
 /// What leads from one schema to the next, in order; the n-th step ends at `FIRST + n`.
-const STEPS: &[&str] =
-    &[include_str!("schema/0100.sql"), include_str!("schema/0101.sql"), include_str!("schema/0102.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/0100.sql"),
+    include_str!("schema/0101.sql"),
+    include_str!("schema/0102.sql"),
+    include_str!("schema/0103.sql"),
+];
 
 /// Newest schema.
 pub const NEWEST: i32 = FIRST + STEPS.len() as i32 - 1;

@@ -108,6 +108,7 @@ impl Writer<'_> {
              WHERE NOT EXISTS (SELECT 1 FROM copy WHERE copy.object = object.id)
                AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.object = object.id)";
         self.forget_unneeded_losses()?;
+        self.forget_unneeded_sidecars()?;
         self.connection.execute(SQL, []).map_err(|source| CatalogError::sql("forget unused objects", source))
     }
 }

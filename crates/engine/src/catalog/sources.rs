@@ -58,7 +58,7 @@ impl Reader<'_> {
     /// What is configured for virtual paths, in path order.
     pub fn path_configs(&self) -> Result<Vec<(VirtualPath, PathConfig)>, CatalogError> {
         const SQL: &str = "
-            SELECT vpath, priority, mincopies, maxcopies, lock, hide, noinherit, rules
+            SELECT vpath, priority, mincopies, maxcopies, lock, hide, noinherit, rules, follow_symlinks
               FROM path_config ORDER BY vpath";
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
@@ -75,6 +75,7 @@ impl Reader<'_> {
                     hide: row.get(5)?,
                     noinherit: row.get(6)?,
                     rules: columns::texts(row, 7)?,
+                    follow_symlinks: row.get(8)?,
                 };
                 Ok((columns::virtual_path(row, 0)?, config))
             })?;
@@ -139,11 +140,13 @@ impl Writer<'_> {
     /// Records what is configured for a path; an empty configuration removes the row.
     pub fn record_path_config(&self, vpath: &VirtualPath, config: &PathConfig) -> Result<(), CatalogError> {
         const SQL: &str = "
-            INSERT INTO path_config (vpath, priority, mincopies, maxcopies, lock, hide, noinherit, rules)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            INSERT INTO path_config (vpath, priority, mincopies, maxcopies, lock, hide, noinherit, rules,
+                                     follow_symlinks)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
             ON CONFLICT (vpath) DO UPDATE SET priority = excluded.priority, mincopies = excluded.mincopies,
                 maxcopies = excluded.maxcopies, lock = excluded.lock, hide = excluded.hide,
-                noinherit = excluded.noinherit, rules = excluded.rules";
+                noinherit = excluded.noinherit, rules = excluded.rules,
+                follow_symlinks = excluded.follow_symlinks";
         let outcome = if *config == PathConfig::default() {
             self.connection.execute("DELETE FROM path_config WHERE vpath = ?1", [vpath.as_bytes()])
         } else {
@@ -159,6 +162,7 @@ impl Writer<'_> {
                     config.hide,
                     config.noinherit,
                     rules,
+                    config.follow_symlinks,
                 ],
             )
         };

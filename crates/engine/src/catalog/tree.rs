@@ -219,6 +219,7 @@ impl Writer<'_> {
 
     /// Finds new names whose inode, size and mtime a vanished entry had: they have moved, and keep
     /// their content unread. Hard links of a file that is to be confirmed are confirmed with it.
+    /// What becomes a sidecar by its new name is read all the same.
     pub fn adopt_moved(&self, snapshot: SnapshotNo) -> Result<u64, CatalogError> {
         let any: bool = self
             .connection
@@ -229,7 +230,9 @@ impl Writer<'_> {
         }
         const FIND: &str = "
             CREATE TEMP TABLE moved AS
-            SELECT entry.directory, entry.name, entry.ctime_ns, gone.object, gone.holes, gone.confirm,
+            SELECT entry.directory, entry.name, entry.ctime_ns, gone.object, gone.holes,
+                   gone.confirm OR (substr(entry.name, -9) = CAST('.meta-inf' AS BLOB)
+                       AND gone.object NOT IN (SELECT object FROM sidecar)) AS confirm,
                    gone.directory AS old_directory, gone.name AS old_name, gone.born AS old_born,
                    gone.ctime_ns AS old_ctime_ns
               FROM entry INDEXED BY entry_pending

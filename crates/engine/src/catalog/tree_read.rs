@@ -119,8 +119,9 @@ pub enum Pending {
     All,
     /// Those whose content nobody even presumes.
     Unknown,
-    /// Those whose content is presumed to be what it was, until it has been read.
-    Presumed,
+    /// Those that an update reads in any case: what is presumed to be what it was, and sidecars, which say
+    /// how their partners are to be served.
+    Needed,
 }
 
 impl Pending {
@@ -128,7 +129,10 @@ impl Pending {
         match self {
             Pending::All => "pending = 1 AND died IS NULL",
             Pending::Unknown => "pending = 1 AND died IS NULL AND object IS NULL",
-            Pending::Presumed => "pending = 1 AND died IS NULL AND object IS NOT NULL",
+            Pending::Needed => {
+                "pending = 1 AND died IS NULL
+                 AND (object IS NOT NULL OR substr(name, -9) = CAST('.meta-inf' AS BLOB))"
+            }
         }
     }
 }

@@ -65,8 +65,6 @@ pub struct Version1File {
     pub inode: i64,
     /// Its size in bytes.
     pub size: i64,
-    /// It had a sidecar with settings of its own.
-    pub sidecar: bool,
 }
 
 /// A mapping in it: virtual path and real path, raw bytes.
@@ -220,7 +218,7 @@ impl Version1 {
         &self,
         each: impl FnMut(Version1File) -> Result<(), CatalogError>,
     ) -> Result<(), CatalogError> {
-        let sql = "SELECT virtual_path, last_modified, hash, ino, size, metadata FROM file_tree ORDER BY virtual_path";
+        let sql = "SELECT virtual_path, last_modified, hash, ino, size FROM file_tree ORDER BY virtual_path";
         let read = |row: &Row<'_>| {
             let hash = match row.get_ref(2)? {
                 ValueRef::Null => None,
@@ -232,7 +230,6 @@ impl Version1 {
                 hash,
                 inode: number(row, 3)?,
                 size: number(row, 4)?,
-                sidecar: !bytes(row, 5)?.is_empty(),
             })
         };
         self.each(sql, read, each)

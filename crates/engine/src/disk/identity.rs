@@ -36,6 +36,13 @@ pub fn is_valid_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && name.chars().all(fits) && !name.starts_with(['-', '.'])
 }
 
+/// Whether a text is a UUID as it is usually written: 32 hexadecimal digits in five groups.
+pub fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// Understands the content of the identity file at `path` (used for messages only).
 ///
 /// What a newer program requires is looked at before anything else, since it may have changed the rest.

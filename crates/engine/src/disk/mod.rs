@@ -8,6 +8,7 @@ pub mod identity;
 #[cfg(any(test, feature = "testing"))]
 pub mod laws;
 pub mod layout;
+pub mod legacy;
 pub mod locate;
 mod port;
 mod reader;

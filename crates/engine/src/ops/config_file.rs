@@ -47,8 +47,7 @@ pub struct PathSettings {
     pub noinherit: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<Vec<String>>,
-    /// Of 1.x, without effect.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub follow_symlinks: Option<bool>,
     /// Of 1.x, without effect.
     #[serde(skip_serializing)]
@@ -124,16 +123,38 @@ pub fn check_setting(name: &str, value: &str) -> Result<String, OpError> {
 
 impl From<PathConfig> for PathSettings {
     fn from(config: PathConfig) -> Self {
-        let PathConfig { priority, mincopies, maxcopies, lock, hide, noinherit, rules } = config;
-        PathSettings { priority, mincopies, maxcopies, lock, hide, noinherit, rules, ..Self::default() }
+        let PathConfig { priority, mincopies, maxcopies, lock, hide, follow_symlinks, noinherit, rules } =
+            config;
+        PathSettings {
+            priority,
+            mincopies,
+            maxcopies,
+            lock,
+            hide,
+            follow_symlinks,
+            noinherit,
+            rules,
+            ..Self::default()
+        }
     }
 }
 
 impl From<&PathSettings> for PathConfig {
     fn from(settings: &PathSettings) -> Self {
-        let PathSettings { priority, mincopies, maxcopies, lock, hide, noinherit, rules, .. } =
-            settings.clone();
-        PathConfig { priority, mincopies, maxcopies, lock, hide, noinherit, rules }
+        let PathSettings {
+            priority,
+            mincopies,
+            maxcopies,
+            lock,
+            hide,
+            follow_symlinks,
+            noinherit,
+            rules,
+            ..
+        } = settings.clone();
+        // What 1.x says where nothing is followed is what holds anyway.
+        let follow_symlinks = follow_symlinks.filter(|follow| *follow);
+        PathConfig { priority, mincopies, maxcopies, lock, hide, follow_symlinks, noinherit, rules }
     }
 }
 
@@ -300,9 +321,6 @@ impl Wanted {
             let path = within(path, prefix, outcome)?;
             if !path.is_within(prefix) {
                 continue;
-            }
-            if settings.follow_symlinks == Some(true) {
-                outcome.ignored.push(format!("{}: follow_symlinks", path.display()));
             }
             let config = PathConfig::from(settings);
             Configured::new(config.clone()).map_err(|error| bad(&path.display(), &error.to_string()))?;

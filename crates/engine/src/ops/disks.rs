@@ -67,9 +67,14 @@ pub fn add(catalog: &mut Catalog, clock: &dyn Clock, request: &AddDisk<'_>) -> R
         Err(error) => return Err(OpError::disk(request.name)(error)),
     };
     let rows = catalog.read().disks()?;
-    let (uuid, adopted) = match &there {
-        Some(identity) => (take_back(&folder, identity, &set, &rows, request.name)?, true),
-        None => (DiskUuid(platform::new_uuid()), false),
+    let legacy = match &there {
+        None => disk::legacy::uuid_of(&folder).map_err(OpError::disk(request.name))?,
+        Some(_) => None,
+    };
+    let (uuid, adopted) = match (&there, &legacy) {
+        (Some(identity), _) => (take_back(&folder, identity, &set, &rows, request.name)?, true),
+        (None, Some(uuid)) => (uuid.clone(), true),
+        (None, None) => (DiskUuid(platform::new_uuid()), false),
     };
     if rows.iter().any(|row| row.name == request.name && row.uuid != uuid) {
         return Err(OpError::BadDiskName { name: request.name.to_owned(), why: "another disk has it" });
@@ -84,6 +89,9 @@ pub fn add(catalog: &mut Catalog, clock: &dyn Clock, request: &AddDisk<'_>) -> R
             stamp: None,
             other: serde_json::Map::new(),
         };
+        if legacy.is_some() {
+            disk::legacy::take_over(&folder).map_err(OpError::disk(request.name))?;
+        }
         FolderDisk::create(&folder, &identity).map_err(OpError::disk(request.name))?;
     }
     let size_rule = request.size.to_string();
@@ -95,7 +103,11 @@ pub fn add(catalog: &mut Catalog, clock: &dyn Clock, request: &AddDisk<'_>) -> R
         added_ns: now_ns,
         unproven: adopted,
     };
-    catalog.write("record a disk", |writer| writer.record_disk(&new))?;
+    // An imported catalog knows a disk of before 1.0 already, and what it holds.
+    let known = rows.iter().any(|row| row.uuid == uuid);
+    if !known {
+        catalog.write("record a disk", |writer| writer.record_disk(&new))?;
+    }
     let row = shelf::named(&catalog.read(), request.name)?;
     let connected = shelf::open_at(catalog, row, &folder)?;
     catalog.write("record that a disk was seen", |writer| writer.record_disk_seen(&connected.row, now_ns))?;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use crate::browse::BrowseError;
 use crate::catalog::CatalogError;
 use crate::disk::DiskError;
+use crate::platform::Holder;
+use distbackup_core::model::escape_bytes;
 
 /// What ends an operation. Trouble with a single file never does: see [`super::Problems`].
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +107,36 @@ pub enum OpError {
         /// What it does.
         command: Option<String>,
     },
+    /// Other programs use a disk that was to be unmounted; nothing was changed.
+    #[error("disk {name} is in use{}", in_use_by(holders))]
+    Busy {
+        /// Its name.
+        name: String,
+        /// Who, as far as the system tells.
+        holders: Vec<Holder>,
+    },
+    /// A disk could not be let go in full.
+    #[error("disk {name} is {what}: {why}")]
+    NotEjected {
+        /// Its name.
+        name: String,
+        /// How far it came.
+        what: &'static str,
+        /// What the programs said that were asked to do it.
+        why: String,
+        /// The command that would go on.
+        command: String,
+    },
+    /// A program that this takes is not installed.
+    #[error("{program} is not installed, and {what}")]
+    NoProgram {
+        /// Its name.
+        program: &'static str,
+        /// What it is needed for.
+        what: &'static str,
+        /// The command that installs it.
+        command: &'static str,
+    },
     /// No source is mapped, so there is nothing to back up.
     #[error("no source is mapped yet")]
     NoSources,
@@ -146,6 +178,26 @@ pub enum OpError {
         /// What would happen.
         what: String,
     },
+}
+
+/// Programs that are named when a disk is in use; the others are counted.
+const HOLDERS_SHOWN: usize = 5;
+
+fn in_use_by(holders: &[Holder]) -> String {
+    let each = holders.iter().take(HOLDERS_SHOWN).map(|holder| {
+        let how = if holder.open { "has a file open" } else { "works there" };
+        let file = escape_bytes(holder.file.as_os_str().as_encoded_bytes());
+        format!("\n{} (process {}) {how}: {file}", holder.command, holder.pid)
+    });
+    let more = match holders.len().saturating_sub(HOLDERS_SHOWN) {
+        0 => String::new(),
+        more => format!("\nand {more} more"),
+    };
+    if holders.is_empty() {
+        " by a program that the system does not name".to_owned()
+    } else {
+        format!(":{}{more}", each.collect::<String>())
+    }
 }
 
 impl OpError {

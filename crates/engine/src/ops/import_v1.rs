@@ -178,19 +178,13 @@ impl Import<'_> {
             let config = VirtualPath::parse(&vpath).map_err(|error| error.to_string()).and_then(|path| {
                 let settings: PathSettings =
                     serde_json::from_str(&json).map_err(|error| error.to_string())?;
-                let follows = settings.follow_symlinks == Some(true);
                 let config = Configured::new((&settings).into()).map_err(|error| error.to_string())?;
-                Ok((path, config, follows))
+                Ok((path, config))
             });
             match config {
-                Ok((path, config, follows)) => {
+                Ok((path, config)) => {
                     writer.record_path_config(&path, &config.config)?;
                     self.outcome.configured += 1;
-                    if follows {
-                        self.outcome
-                            .problems
-                            .add(&vpath, "follow_symlinks has no effect yet: links are kept as links");
-                    }
                 }
                 Err(why) => self.outcome.problems.add(&vpath, format!("its configuration: {why}")),
             }
@@ -290,10 +284,6 @@ impl Import<'_> {
         }
         self.outcome.files.add(Bytes(size));
         self.outcome.unhashed += u64::from(size > 0 && object.is_none());
-        if file.sidecar {
-            let why = "priority and copies from its .meta-inf file are not taken over";
-            self.outcome.problems.add(&file.path, why);
-        }
         Ok(())
     }
 

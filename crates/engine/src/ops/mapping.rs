@@ -3,12 +3,13 @@
 //! Sources nest: a source mapped below another hides what the outer one has at that place, and each
 //! place is scanned once (S13). Folders on the way to a mapping that no source provides are virtual.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use distbackup_core::model::VirtualPath;
+use distbackup_core::rules::PathConfig;
 
-use crate::catalog::SourceRow;
+use crate::catalog::{CatalogError, Reader, SourceRow};
 use crate::platform::path_of_bytes;
 
 /// A place in the tree of mappings.
@@ -18,6 +19,8 @@ pub struct Mapping {
     pub source: Option<SourceRow>,
     /// Names below that lead to further mappings.
     pub children: BTreeMap<Vec<u8>, Mapping>,
+    /// Of the root: folders whose symlinks are taken as what they lead to.
+    follows: BTreeSet<VirtualPath>,
 }
 
 impl Mapping {
@@ -34,8 +37,33 @@ impl Mapping {
         root
     }
 
-    /// The real path of a virtual one: below the innermost source that contains it.
+    /// The tree of all mappings of a catalog.
+    pub fn load(reader: &Reader<'_>) -> Result<Self, CatalogError> {
+        Ok(Mapping::of(reader.sources()?).following(&reader.path_configs()?))
+    }
+
+    /// The same, with the symlinks followed that are to be followed by this configuration.
+    pub fn following(mut self, configs: &[(VirtualPath, PathConfig)]) -> Self {
+        let follows = configs.iter().filter(|(_, config)| config.follow_symlinks == Some(true));
+        self.follows = follows.map(|(path, _)| path.clone()).collect();
+        self
+    }
+
+    /// Whether symlinks are followed anywhere.
+    pub fn follows_links(&self) -> bool {
+        !self.follows.is_empty()
+    }
+
+    /// The real path of a virtual one: below the innermost source that contains it. Where a symlink stands that is to
+    /// be followed, the path of what it leads to.
     pub fn real_path(&self, path: &VirtualPath) -> Option<PathBuf> {
+        let real = self.path_as_named(path)?;
+        let follow = path.parent().is_some_and(|(folder, _)| self.follows.contains(&folder));
+        // A link that leads nowhere stays what it is; nothing else stands there to be opened.
+        Some(if follow { std::fs::canonicalize(&real).unwrap_or(real) } else { real })
+    }
+
+    fn path_as_named(&self, path: &VirtualPath) -> Option<PathBuf> {
         let mut at = Some(self);
         let mut real = self.source.as_ref().map(|source| source.path.clone());
         for name in path.components() {

@@ -135,7 +135,7 @@ pub fn reread(
     }
     let config = configuration(&reader, options.ignore_locks)?;
     let mut pass = Pass {
-        mapping: Mapping::of(reader.sources()?),
+        mapping: Mapping::load(&reader)?,
         filesystems: Filesystems::load(&reader)?,
         locks: config.holds_lock().then_some(config),
         draw: Draw::new(&options.part),

@@ -51,7 +51,7 @@ pub fn rot(reader: &Reader<'_>, limit: u32) -> Result<Rot, CatalogError> {
     if rows.is_empty() {
         return Ok(rot);
     }
-    let mapping = Mapping::of(reader.sources()?);
+    let mapping = Mapping::load(reader)?;
     for row in rows {
         let path = reader.path_of(row.key.directory)?.join(&row.key.name);
         let size = reader.object(row.object)?.map_or(Bytes(0), |object| object.size);

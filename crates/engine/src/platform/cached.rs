@@ -9,6 +9,23 @@ pub fn forget_cached(file: BorrowedFd<'_>) {
     let _hint_only = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
+/// Lets go of a file, again if something still holds a page of it for a moment (its writing has just ended); returns
+/// whether it would come from its medium now.
+pub fn is_forgotten(file: BorrowedFd<'_>) -> bool {
+    const ATTEMPTS_MAX: u32 = 4;
+    const WAIT: std::time::Duration = std::time::Duration::from_millis(5);
+    for attempt in 1..=ATTEMPTS_MAX {
+        forget_cached(file);
+        if !is_in_memory(file) {
+            return true;
+        }
+        if attempt < ATTEMPTS_MAX && !lives_in_memory(file) {
+            std::thread::sleep(WAIT);
+        }
+    }
+    false
+}
+
 /// There is no such hint here.
 #[cfg(not(target_os = "linux"))]
 pub fn forget_cached(_: BorrowedFd<'_>) {}
@@ -18,7 +35,7 @@ pub fn forget_cached(_: BorrowedFd<'_>) {}
 ///
 /// Nothing is read in for it: `preadv2(2)` with `RWF_NOWAIT` gives only what is there already.
 #[cfg(target_os = "linux")]
-pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+fn is_in_memory(file: BorrowedFd<'_>) -> bool {
     if lives_in_memory(file) {
         return true;
     }
@@ -37,9 +54,15 @@ fn lives_in_memory(file: BorrowedFd<'_>) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| IN_MEMORY.contains(&(stat.f_type as u32)))
 }
 
+/// It is not known here; nobody waits for it.
+#[cfg(not(target_os = "linux"))]
+fn lives_in_memory(_: BorrowedFd<'_>) -> bool {
+    true
+}
+
 /// It is not known here, so nobody may say that the medium was asked.
 #[cfg(not(target_os = "linux"))]
-pub fn is_in_memory(_: BorrowedFd<'_>) -> bool {
+fn is_in_memory(_: BorrowedFd<'_>) -> bool {
     true
 }
 

@@ -8,9 +8,11 @@
 mod accounts;
 mod cached;
 mod change;
+mod drives;
 mod durable;
 mod far;
 mod filesystem;
+mod holders;
 mod holes;
 mod inherited;
 mod lock;
@@ -19,6 +21,7 @@ mod names;
 mod open;
 mod paths;
 mod process;
+mod programs;
 mod stat;
 mod within;
 mod xattrs;
@@ -31,10 +34,12 @@ mod system;
 mod system;
 
 pub use accounts::Accounts;
-pub use cached::{forget_cached, is_in_memory};
+pub use cached::{forget_cached, is_forgotten};
 pub use change::{Handle, make_node_at};
+pub use drives::{BlockDevice, Devices};
 pub use durable::{sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};
+pub use holders::{Holder, holders};
 pub use holes::{data_ranges, next_data};
 pub use inherited::inherited_file;
 pub use lock::{Access, DirectoryLock, LockError};
@@ -45,7 +50,8 @@ pub use open::{
     read_link_at,
 };
 pub use paths::{bytes_of_path, make_private, new_uuid, path_of_bytes, random_bits};
-pub use process::{interrupted, is_rotational, raise_open_files_limit, watch_interrupts};
+pub use process::{interrupted, is_rotational, is_superuser, raise_open_files_limit, watch_interrupts};
+pub use programs::{find_program, run_program};
 pub use stat::{FileKind, Stat, stat_at, stat_fd, stat_path};
 pub use within::{link_at, make_directory_at, rename_at, rename_new_at, symlink_at, unlink_at};
 pub use xattrs::{read_xattrs, read_xattrs_at};

@@ -50,6 +50,11 @@ pub fn raise_open_files_limit() {
 #[cfg(not(unix))]
 pub fn raise_open_files_limit() {}
 
+/// Whether this process may do everything (root).
+pub fn is_superuser() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Whether a folder lies on a rotating disk, which wants one sequential stream (DESIGN 8). Unknown means no.
 pub fn is_rotational(folder: &Path) -> bool {
     #[cfg(target_os = "linux")]

@@ -6,6 +6,7 @@ mod hits;
 mod pace;
 mod planned;
 mod prospect;
+mod search;
 mod status;
 mod usage;
 
@@ -15,5 +16,6 @@ pub use hits::{Hit, rule_hits};
 pub use pace::{Pace, pace, visit_record};
 pub use planned::{ByCopies, PlannedVisit};
 pub use prospect::{Loss, Prospect, Shortage, Visitable};
+pub use search::{Found, Pattern, find};
 pub use status::{DiskStatus, Level, Status, status};
 pub use usage::{TreeLine, Usage, UsageStep, UsedFile, usage_tree, usage_walk};

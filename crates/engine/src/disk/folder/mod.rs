@@ -202,8 +202,7 @@ impl Disk for FolderDisk {
         let folder = self.objects(layout::prefix(id))?.ok_or(DiskError::Missing(id))?;
         let file = folder.read(&name)?.ok_or(DiskError::Missing(id))?;
         // What a sync has covered is clean, and what is clean is dropped.
-        forget_cached(&file);
-        let from_memory = platform::is_in_memory(file.as_fd());
+        let from_memory = !platform::is_forgotten(file.as_fd());
         let content = FileContent::new(file).map_err(|error| folder.error("open", &name, error))?;
         Ok(ReadBack { content: Box::new(content), from_memory })
     }

@@ -90,7 +90,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
     if total.objects == 0 {
         return Ok(());
     }
-    let mapping = Mapping::of(visit.catalog.read().sources()?);
+    let mapping = Mapping::load(&visit.catalog.read())?;
     let filesystems = Filesystems::load(&visit.catalog.read())?;
     let accounts = Accounts::new();
     let copies = Copies { holders: delivery.holders, ..Copies::default() };

@@ -76,7 +76,7 @@ fn copy_all(
     outcome: &mut VisitOutcome,
     failed: &mut Failed,
 ) -> Result<(), OpError> {
-    let mapping = Mapping::of(visit.catalog.read().sources()?);
+    let mapping = Mapping::load(&visit.catalog.read())?;
     let filesystems = Filesystems::load(&visit.catalog.read())?;
     let accounts = Accounts::new();
     let copies = Copies::default();

@@ -105,7 +105,7 @@ pub struct Givers {
 impl Givers {
     /// The sources as the catalog maps them.
     pub fn new(reader: &Reader<'_>) -> Result<Self, CatalogError> {
-        Ok(Givers { mapping: Mapping::of(reader.sources()?), filesystems: Filesystems::load(reader)? })
+        Ok(Givers { mapping: Mapping::load(reader)?, filesystems: Filesystems::load(reader)? })
     }
 
     /// Whether a source file has the object, unchanged since it was hashed and not known to be rotten (S4).

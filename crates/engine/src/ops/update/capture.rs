@@ -4,7 +4,7 @@
 //! where it stopped. A file is taken only if it was the same before and after the reading (S8); what
 //! was scanned as this name must be what was opened, by its inode.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use distbackup_core::model::{Bytes, VirtualPath};
 
 use super::UpdateOutcome;
+use super::sidecar;
 use super::walk::RealPaths;
-use crate::catalog::{Captured, Catalog, Pending, PendingKey, PendingRow};
+use crate::catalog::{Captured, Catalog, Pending, PendingKey, PendingRow, Sidecar, partner_of};
 use crate::hash::{ATTEMPTS, HashError, Hashed, SourceFile, read_stable};
 use crate::metadata;
 use crate::ops::OpError;
@@ -35,6 +36,15 @@ struct Job {
     row: PendingRow,
     path: PathBuf,
     vpath: VirtualPath,
+}
+
+/// A file that was read.
+struct Done {
+    row: PendingRow,
+    hashed: Hashed,
+    captured: Captured,
+    /// What it says of the file beside it.
+    sidecar: Option<Sidecar>,
 }
 
 /// Reads and hashes pending files.
@@ -82,7 +92,7 @@ fn feed_and_record(
     problems: &SharedProblems<'_>,
     observer: &dyn Observer,
     jobs: Sender<Job>,
-    done: &Receiver<(PendingRow, Hashed, Captured)>,
+    done: &Receiver<Done>,
     outcome: &mut UpdateOutcome,
 ) -> Result<(), OpError> {
     let mut jobs = Some(jobs);
@@ -128,16 +138,16 @@ fn feed_and_record(
         } else {
             done.try_recv().ok()
         };
-        if let Some((row, hashed, captured)) = received {
-            outcome.hashed.add(hashed.size);
-            batch.push((row, hashed, captured));
+        if let Some(done) = received {
+            outcome.hashed.add(done.hashed.size);
+            batch.push(done);
         }
         if batch.len() >= RECORD_FILES || (!batch.is_empty() && recorded_at.elapsed() >= RECORD_AFTER) {
-            record(catalog, &mut batch)?;
+            record(catalog, problems, &mut batch)?;
             recorded_at = Instant::now();
         }
     }
-    record(catalog, &mut batch)
+    record(catalog, problems, &mut batch)
 }
 
 /// Real paths for fetched rows; one row for each inode.
@@ -171,25 +181,62 @@ fn locate(
     Ok(jobs)
 }
 
-fn record(catalog: &mut Catalog, batch: &mut Vec<(PendingRow, Hashed, Captured)>) -> Result<(), OpError> {
+fn record(
+    catalog: &mut Catalog,
+    problems: &SharedProblems<'_>,
+    batch: &mut Vec<Done>,
+) -> Result<(), OpError> {
     if batch.is_empty() {
         return Ok(());
     }
+    let mut keys = Vec::with_capacity(batch.len());
     catalog.write("record hashed files", |writer| -> Result<(), OpError> {
-        for (row, hashed, mut captured) in batch.drain(..) {
+        for Done { row, hashed, mut captured, sidecar } in batch.drain(..) {
             if hashed.size > Bytes(0) {
-                captured.object = Some(writer.intern_object(&hashed.id, hashed.size)?);
+                let object = writer.intern_object(&hashed.id, hashed.size)?;
+                captured.object = Some(object);
+                if let Some(sidecar) = sidecar {
+                    writer.record_sidecar(object, &sidecar)?;
+                }
             }
             writer.capture(&row.key, row.born, row.link, &captured)?;
+            keys.push(row.key);
         }
         writer.advance_generation()?;
         Ok(())
-    })
+    })?;
+    compare_with_sidecars(catalog, problems, &keys)
+}
+
+/// Names the files that are not what their sidecars say: the hash there is a hint, and what was read counts.
+fn compare_with_sidecars(
+    catalog: &Catalog,
+    problems: &SharedProblems<'_>,
+    keys: &[PendingKey],
+) -> Result<(), OpError> {
+    let reader = catalog.read();
+    if !reader.knows_sidecars()? {
+        return Ok(());
+    }
+    // Whichever of the two was read last finds the other one in the catalog.
+    let files: BTreeSet<_> =
+        keys.iter().map(|key| (key.directory, partner_of(&key.name).unwrap_or(&key.name))).collect();
+    for (directory, name) in files {
+        if let Some(id) = reader.contradicted_by_sidecar(directory, name)? {
+            let path = reader.path_of(directory)?.join(name);
+            let why = format!(
+                "its content is not the one that its .meta-inf file names ({}…); it is backed up as it is",
+                &id.hex()[..16]
+            );
+            problems.add(path.as_bytes(), &why);
+        }
+    }
+    Ok(())
 }
 
 fn work(
     todo: &Receiver<Job>,
-    results: &Sender<(PendingRow, Hashed, Captured)>,
+    results: &Sender<Done>,
     filesystems: &Filesystems,
     accounts: &Accounts,
     problems: &SharedProblems<'_>,
@@ -203,7 +250,12 @@ fn work(
         match capture(&job, filesystems, accounts, observer) {
             Ok((hashed, captured)) => {
                 observer.event(Event::Done { files: 1, bytes: Bytes(0) });
-                if results.send((job.row, hashed, captured)).is_err() {
+                let said = sidecar::read(&job.row.key.name, &job.path, &hashed).transpose();
+                let sidecar = said.unwrap_or_else(|why| {
+                    problems.add(job.vpath.as_bytes(), &why);
+                    None
+                });
+                if results.send(Done { row: job.row, hashed, captured, sidecar }).is_err() {
                     return;
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,9 +11,10 @@ use crossbeam_channel::Sender;
 use distbackup_core::diff::{Verdict, judge};
 use distbackup_core::model::{Bytes, DirNo, Holes, Kind, Metadata, Owner, Stamp, VirtualPath};
 
+use super::follow::{Seen, Target, look};
 use super::place::{Place, SKIP_MARK};
 use super::record::Difference;
-use super::walk::{Job, NO_FILESYSTEM, OpenFolder, RealPaths, Walk, Where, open};
+use super::walk::{Job, NO_FILESYSTEM, OpenFolder, RealPaths, Walk, Where, open, open_target};
 use crate::catalog::{At, CatalogError, Entries, EntryRow, LinkName, NewEntry, Reader, SourceRow};
 use crate::metadata;
 use crate::ops::filesystems::Filesystem;
@@ -121,12 +123,14 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             Where::Open(folder) => (Some(folder), None),
             Where::Below(parent, name) => match open(&parent, &name, self.walk.filesystems) {
                 Ok(folder) => (Some(folder), None),
-                Err(error) => {
-                    let path = parent.vpath().join(&name);
-                    self.walk.problems.add(path.as_bytes(), &format!("cannot open the folder: {error}"));
-                    return self.unseen(job.node, &here, &path);
-                }
+                Err(error) => return self.unopened(job.node, &here, &parent.vpath().join(&name), &error),
             },
+            Where::Target(parent, name, real) => {
+                match open_target(&parent, &name, &real, self.walk.filesystems) {
+                    Ok(folder) => (Some(folder), None),
+                    Err(error) => return self.unopened(job.node, &here, &parent.vpath().join(&name), &error),
+                }
+            }
         };
         let Some(opened) = opened else {
             let vpath = vpath.unwrap_or_else(VirtualPath::root);
@@ -184,16 +188,22 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 }
                 continue;
             }
-            match opened.folder.stat(name) {
+            match look(&opened, name, here.follows(), self.walk.mapping) {
                 // What stands in the way of a mapping farther below is hidden by it, too (S13).
-                Ok(stat) if below.is_some() && stat.kind.to_kind() != Some(Kind::Directory) => {}
-                Ok(stat) => {
-                    if stat.kind.to_kind() == Some(Kind::File) {
+                Ok(seen) if below.is_some() && seen.stat.kind.to_kind() != Some(Kind::Directory) => {}
+                Ok(seen) => {
+                    if seen.stat.kind.to_kind() == Some(Kind::File) {
                         files += 1;
-                        bytes += stat.size;
+                        bytes += seen.stat.size;
                     }
                     on_the_way.extend(below.map(|_| name.to_vec()));
-                    self.entry(&opened, job.node, name, &stat, known, &here)?;
+                    let was_more = known.as_ref().is_some_and(|row| row.kind != Kind::Symlink);
+                    if let Some(why) = seen.unfollowed.as_ref().filter(|_| was_more) {
+                        // What it led to may only be unmounted: its entries stay (S2).
+                        self.walk.keep(&opened.vpath().join(name), why.as_str());
+                        continue;
+                    }
+                    self.entry(&opened, job.node, name, &seen, known, &here)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if let Some(known) = known {
@@ -218,6 +228,17 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    fn unopened(
+        &mut self,
+        node: DirNo,
+        here: &Place<'m>,
+        path: &VirtualPath,
+        error: &io::Error,
+    ) -> Result<(), CatalogError> {
+        self.walk.problems.add(path.as_bytes(), &format!("cannot open the folder: {error}"));
+        self.unseen(node, here, path)
     }
 
     fn count(&self, files: u64, bytes: u64) {
@@ -405,10 +426,11 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         folder: &Arc<OpenFolder>,
         directory: DirNo,
         name: &[u8],
-        stat: &Stat,
+        seen: &Seen,
         known: Option<EntryRow>,
         here: &Place<'m>,
     ) -> Result<(), CatalogError> {
+        let (stat, through) = (&seen.stat, seen.through.as_ref());
         let Some(kind) = stat.kind.to_kind() else {
             // A socket means nothing without its program (S14).
             self.walk.counts.sockets.fetch_add(1, Ordering::Relaxed);
@@ -420,7 +442,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         if kind != Kind::File {
             self.walk.counts.others.fetch_add(1, Ordering::Relaxed);
         }
-        let filesystem = match self.filesystem_of(folder, name, kind, stat) {
+        let filesystem = match self.filesystem_of(folder, name, kind, seen) {
             Ok(filesystem) => filesystem,
             Err(error) => {
                 let path = folder.vpath().join(name);
@@ -432,7 +454,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         let verdict = known.as_ref().map(|row| judge((row.kind, &row.stamp), (kind, &stamp)));
         if verdict == Some(Verdict::Unchanged) {
             if let Some(node) = known.and_then(|row| row.node) {
-                self.push_child(folder, name, node, false, here);
+                self.push_child(folder, name, node, false, through, here);
             }
             return Ok(());
         }
@@ -453,7 +475,12 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 "its modification time lies outside the years 1677 to 2262; the nearest one is recorded";
             self.walk.problems.add(folder.vpath().join(name).as_bytes(), why);
         }
-        let captured = metadata::capture(folder.folder.as_fd(), name, stat, &self.walk.accounts);
+        let captured = match through {
+            None => metadata::capture(folder.folder.as_fd(), name, stat, &self.walk.accounts),
+            Some(target) => {
+                metadata::capture(target.folder().as_fd(), target.name(), stat, &self.walk.accounts)
+            }
+        };
         let metadata = match captured {
             Ok(metadata) => metadata,
             Err(error) => self.metadata_or_basics(Err(error), stat, &folder.vpath().join(name)),
@@ -478,7 +505,8 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             target,
             holes: Holes::default(),
         };
-        let link = (kind != Kind::Directory && stat.nlink > 1).then(|| LinkName {
+        // Other names of what a followed link leads to are restored as files of their own.
+        let link = (kind != Kind::Directory && stat.nlink > 1 && through.is_none()).then(|| LinkName {
             directory,
             name: name.to_vec(),
             stamp,
@@ -488,7 +516,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 .and_then(|row| row.link),
         });
         match (verdict, known) {
-            (None | Some(Verdict::Unchanged), _) | (_, None) => self.birth(folder, entry, stat, here)?,
+            (None | Some(Verdict::Unchanged), _) | (_, None) => self.birth(folder, entry, seen, here)?,
             (Some(Verdict::Confirm), Some(row)) => {
                 // The content is presumed, so its copies stay those of a live object until it was read.
                 let (object, holes) = (row.object, row.holes);
@@ -499,12 +527,12 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 let difference = self.compare_others(NewEntry { node: row.node, ..entry }, &row)?;
                 self.parcel.push(difference);
                 if let Some(node) = row.node {
-                    self.push_child(folder, name, node, false, here);
+                    self.push_child(folder, name, node, false, through, here);
                 }
             }
             (Some(Verdict::Replaced), Some(row)) => {
                 self.vanished(row, None);
-                self.birth(folder, entry, stat, here)?;
+                self.birth(folder, entry, seen, here)?;
             }
         }
         if let Some(link) = link.filter(|link| link.stamp.inode != 0) {
@@ -517,16 +545,16 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         &mut self,
         folder: &Arc<OpenFolder>,
         mut entry: NewEntry,
-        stat: &Stat,
+        seen: &Seen,
         here: &Place<'m>,
     ) -> Result<(), CatalogError> {
         if entry.kind == Kind::Directory {
-            let moved = self.moved_from(&entry, stat)?;
+            let moved = self.moved_from(&entry, &seen.stat)?;
             let node = moved.unwrap_or_else(|| self.walk.new_node());
             entry.node = Some(node);
             let name = entry.name.clone();
             self.parcel.push(Difference::Birth(Box::new(entry)));
-            self.push_child(folder, &name, node, moved.is_none(), here);
+            self.push_child(folder, &name, node, moved.is_none(), seen.through.as_ref(), here);
         } else {
             self.parcel.push(Difference::Birth(Box::new(entry)));
         }
@@ -544,10 +572,10 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         else {
             return Ok(None);
         };
-        let Some(old) = self.cache.paths.of(self.reader, self.walk.mapping, directory)? else {
+        let Some(old) = self.old_place(directory, &name)? else {
             return Ok(None);
         };
-        let free = match platform::stat_path(&old.join(platform::path_of_bytes(&name))) {
+        let free = match platform::stat_path(&old) {
             Ok(there) => there.kind.to_kind() != Some(Kind::Directory),
             // Only a certain absence counts: an unreadable place may still hold it.
             Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
@@ -556,9 +584,32 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         Ok((free && same_kind && self.walk.moved.claim(node)).then_some(node))
     }
 
-    fn push_child(&self, folder: &Arc<OpenFolder>, name: &[u8], node: DirNo, fresh: bool, here: &Place<'m>) {
+    /// The real path of a name that the catalog knows; where a link is followed, what it leads to.
+    fn old_place(&mut self, directory: DirNo, name: &[u8]) -> Result<Option<PathBuf>, CatalogError> {
+        if self.walk.mapping.follows_links() {
+            let path = self.reader.path_of(directory)?.join(name);
+            return Ok(self.walk.mapping.real_path(&path));
+        }
+        let folder = self.cache.paths.of(self.reader, self.walk.mapping, directory)?;
+        Ok(folder.map(|folder| folder.join(platform::path_of_bytes(name))))
+    }
+
+    fn push_child(
+        &self,
+        folder: &Arc<OpenFolder>,
+        name: &[u8],
+        node: DirNo,
+        fresh: bool,
+        through: Option<&Target>,
+        here: &Place<'m>,
+    ) {
         let below = here.child(name);
-        self.walk.push(Job { place: Where::Below(Arc::clone(folder), name.to_vec()), node, fresh, below });
+        let (parent, name) = (Arc::clone(folder), name.to_vec());
+        let place = match through {
+            None => Where::Below(parent, name),
+            Some(target) => Where::Target(parent, name, target.path().to_owned()),
+        };
+        self.walk.push(Job { place, node, fresh, below });
     }
 
     /// The filesystem of a name: its folder's, unless something is mounted there.
@@ -567,13 +618,17 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
         folder: &OpenFolder,
         name: &[u8],
         kind: Kind,
-        stat: &Stat,
+        seen: &Seen,
     ) -> io::Result<Filesystem> {
+        let stat = &seen.stat;
         if stat.device == folder.device {
             return Ok(folder.filesystem);
         }
         if let Some(known) = self.walk.filesystems.known_device(stat.device) {
             return Ok(known);
+        }
+        if let Some(target) = &seen.through {
+            return target.filesystem(stat, self.walk.filesystems);
         }
         if kind == Kind::Directory {
             let child = crate::scan::Folder::open_at(&folder.folder, name)?;

@@ -5,13 +5,16 @@
 //! anything changed. The *hashing* reads pending files, several at once, and records them in batches, so
 //! an interrupted update goes on at the file where it stopped.
 //!
-//! Files: `walk` (threads and folders), `folder` (one folder against its rows), `record` (the
-//! transaction), `filesystems` (stable identities), `capture` (hashing).
+//! Files: `walk` (threads and folders), `folder` (one folder against its rows), `follow` (links
+//! that are followed), `record` (the
+//! transaction), `filesystems` (stable identities), `capture` (hashing), `sidecar` (files that rank the one beside them).
 
 mod capture;
 mod folder;
+mod follow;
 mod place;
 mod record;
+mod sidecar;
 mod walk;
 
 use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
@@ -107,7 +110,7 @@ pub fn update(
     if sources.is_empty() && !catalog.read().has_entries(distbackup_core::model::DirNo::ROOT)? {
         return Err(OpError::NoSources);
     }
-    let mapping = Mapping::of(sources);
+    let mapping = Mapping::of(sources).following(&catalog.read().path_configs()?);
     let config = configuration(&catalog.read(), options.ignore_locks)?;
     let filesystems = Filesystems::load(&catalog.read())?;
     let problems = SharedProblems::new(observer);
@@ -133,7 +136,7 @@ pub fn update(
     scanned?;
     // A backup that hashes while it copies takes what is new. What only may have changed has copies already
     // and would never be copied, so it is read here in any case.
-    let which = if options.scan_only { Pending::Presumed } else { Pending::All };
+    let which = if options.scan_only { Pending::Needed } else { Pending::All };
     capture::hash_pending(catalog, which, &mapping, &filesystems, &problems, observer, &mut outcome)?;
     let moment = Moment::Update { accept: options.accept };
     (outcome.held, outcome.expired) = guard::settle(catalog, time, moment)?;

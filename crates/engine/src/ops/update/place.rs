@@ -52,6 +52,12 @@ impl<'m> Place<'m> {
         Policy::default().hides(b"", self.config.and_then(ConfigTree::own))
     }
 
+    /// Whether symlinks in it are taken as what they lead to.
+    pub fn follows(&self) -> bool {
+        let own = self.config.and_then(ConfigTree::own);
+        own.is_some_and(|own| own.config.follow_symlinks == Some(true))
+    }
+
     /// Whether it is taken to be unchanged.
     pub fn is_locked(&self) -> bool {
         self.policy.locked()

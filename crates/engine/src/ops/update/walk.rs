@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -61,6 +61,11 @@ impl OpenFolder {
         Ok(OpenFolder { folder, filesystem, device, parent, name })
     }
 
+    /// The folder it stands in; none for the root of a source.
+    pub fn parent(&self) -> Option<&OpenFolder> {
+        self.parent.as_deref()
+    }
+
     /// Whether it is the root of a source.
     pub fn is_root(&self) -> bool {
         self.parent.is_none()
@@ -85,11 +90,24 @@ pub fn open(parent: &Arc<OpenFolder>, name: &[u8], filesystems: &Filesystems) ->
     OpenFolder::of(folder, filesystems, Some(Arc::clone(parent)), name.to_vec())
 }
 
+/// Opens a folder at a real path that stands in another one by a link that is followed.
+pub fn open_target(
+    parent: &Arc<OpenFolder>,
+    name: &[u8],
+    path: &Path,
+    filesystems: &Filesystems,
+) -> io::Result<OpenFolder> {
+    let folder = Folder::open(path)?;
+    OpenFolder::of(folder, filesystems, Some(Arc::clone(parent)), name.to_vec())
+}
+
 /// Where a folder to do is found.
 #[derive(Debug)]
 pub enum Where {
     /// Below an open folder.
     Below(Arc<OpenFolder>, Vec<u8>),
+    /// At a real path, by a link below an open folder that is followed.
+    Target(Arc<OpenFolder>, Vec<u8>, PathBuf),
     /// Open already: the root of a source.
     Open(OpenFolder),
     /// Nowhere: a folder that only leads to mappings.
