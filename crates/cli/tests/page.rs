@@ -173,6 +173,8 @@ fn hostile_names() -> Vec<&'static [u8]> {
         b"'\"&amp;",
         b"#hash?query%41",
         b"=1+1",
+        // Accents apart from their letters, as some systems store them.
+        "cafe\u{301}".as_bytes(),
     ]
 }
 
@@ -418,6 +420,49 @@ fn an_export_goes_into_an_empty_folder_only_and_a_dry_run_writes_nothing() {
     before.is_untouched(&[&to], "an export into a folder that is in use");
 }
 
+/// A world with a folder of so many names, and of so many folders, that neither fits into one part of the data.
+fn wide_world() -> World {
+    let world = World::new();
+    let long = "x".repeat(200);
+    for number in 0..4000 {
+        world.write(&format!("flat/{number:04}-{long}"), b"");
+    }
+    for number in 0..1500 {
+        fs::create_dir(world.source().join(format!("flat/folder-{number:04}-{long}"))).unwrap();
+    }
+    world.write("flat/folder-1499-last/last-one", b"content");
+    world.write("flat/zzz", b"another content");
+    world.dsb.run(["update"]).ok();
+    world
+}
+
+#[test]
+fn a_folder_of_any_size_is_told_whole() {
+    let world = wide_world();
+    let to = world.place("page");
+    world.dsb.run(["export", "html", to.to_str().unwrap()]).ok();
+    let Page { state, files, folders, .. } = page(&to);
+    assert!(
+        state["files_chunks"].as_u64() > Some(1) && state["folders_chunks"].as_u64() > Some(1),
+        "{state}"
+    );
+    assert_eq!(files, exported(&world));
+    assert_eq!((files.len(), folders.len()), (4002, 1504));
+    assert_eq!(folders["/data/flat"], (4000, vec![(2, 22)], BTreeMap::new()));
+
+    let browser = or_skip!(browser());
+    let html = to.join("CATALOG.html");
+    let flat = shown(browser, &html, "#/data/flat");
+    assert!(flat.contains(">folder-0000-") && flat.contains("of 5,102 left"), "{flat}");
+    let inside = shown(browser, &html, "#/data/flat/folder-1499-last");
+    assert!(inside.contains(">last-one<"), "{inside}");
+    let found = shown(browser, &html, "#?q=zzz");
+    assert!(
+        found.contains("1 hit") && found.contains(">zzz<") && !found.contains("could not be read"),
+        "{found}"
+    );
+}
+
 /// A Chromium, if there is one.
 fn browser() -> Option<&'static str> {
     let found = ["chromium", "chromium-browser", "google-chrome"]
@@ -477,6 +522,7 @@ fn a_browser_shows_folders_files_disks_and_what_is_searched_for() {
     );
     has("#?q=OSLO", &["/data/photos/2020/</span>oslo.jpg", "1 hit"], &["rome again.jpg"]);
     has("#?q=2019%20rome", &["rome.jpg", "rome again.jpg", "2 hits"], &["oslo.jpg"]);
+    has("#?q=CAF%C3%89", &["cafe\u{301}", "2 hits"], &[]);
     has("#?q=nowhere", &["Nothing found."], &[]);
     has("#disks", &["blue", "office &lt;b&gt;safe", "this disk"], &["<b>safe"]);
     has("#/data/not%20there", &["There is nothing at"], &[]);

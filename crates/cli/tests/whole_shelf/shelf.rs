@@ -40,7 +40,7 @@ impl Shelf {
             ("blue", Filesystem::Ext4, percent(45)),
             ("green", Filesystem::Ext4, percent(60)),
             ("white", Filesystem::Xfs, percent(50).max(Filesystem::Xfs.bytes_min())),
-            ("black", Filesystem::Btrfs, percent(70)),
+            ("black", Filesystem::Btrfs, percent(75)),
         ];
         let make = |(name, filesystem, bytes)| {
             let disk = LoopDisk::new(filesystem, bytes)?;

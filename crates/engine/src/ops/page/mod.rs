@@ -48,12 +48,12 @@ pub fn is_wanted(reader: &Reader<'_>) -> Result<bool, CatalogError> {
     Ok(reader.setting(SETTING)?.as_deref() != Some("off"))
 }
 
-/// The room to be kept for the page on a disk, with a catalog of this size. A file has a sixth of the bytes there that it has
-/// in the catalog; where there are many folders with few files, their paths make it a third.
+/// The room to be kept for the page on a disk, with a catalog of this size: a file has at most a sixth of the bytes there
+/// that it has in the catalog, unless there are more folders than files. If it is too little, the old page stays.
 pub fn room(reader: &Reader<'_>, catalog: Bytes) -> Result<Bytes, CatalogError> {
     /// The page itself, and what even an empty set takes.
     const LEAST: u64 = 100_000;
-    Ok(if is_wanted(reader)? { Bytes(catalog.0 / 3 + LEAST) } else { Bytes(0) })
+    Ok(if is_wanted(reader)? { Bytes(catalog.0 / 6 + LEAST) } else { Bytes(0) })
 }
 
 /// Writes the page and its data into `folder`, which is empty: the file `CATALOG.html`, and the folder
