@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::Outcome;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::render::Mood;
 use crate::render::words::{ago, count, grouped, share, table};
 
 const QUICK_START: &str = "\
@@ -151,14 +152,14 @@ fn as_text(context: &Context<'_>, catalog: &Catalog, status: &Status) -> Result<
     let now_ns = context.clock().now_ns();
     let total = status.total();
     let unprotected = status.levels.first().map_or(Bytes(0), |level| level.bytes) + status.pending.bytes;
-    let headline = if total.files == 0 {
-        "NOTHING PROTECTED YET"
+    let (mood, headline) = if total.files == 0 {
+        (Mood::Bad, "NOTHING PROTECTED YET")
     } else if unprotected > Bytes(0) {
-        "NOT EVERYTHING IS PROTECTED"
+        (Mood::Bad, "NOT EVERYTHING IS PROTECTED")
     } else if status.levels.get(1).is_some_and(|level| level.bytes > Bytes(0)) {
-        "PROTECTED, SOME BY ONE COPY ONLY"
+        (Mood::Fair, "PROTECTED, SOME BY ONE COPY ONLY")
     } else {
-        "PROTECTED"
+        (Mood::Good, "PROTECTED")
     };
     let updated = match &status.snapshot {
         Some(row) => {
@@ -167,7 +168,7 @@ fn as_text(context: &Context<'_>, catalog: &Catalog, status: &Status) -> Result<
         None => "never updated".into(),
     };
     let files = count(total.files + status.empty_files, "file", "files");
-    render.line(&format!("{headline}      {} in {files} · {updated}", render.size(total.bytes)));
+    render.headline(mood, headline, &format!("      {} in {files} · {updated}", render.size(total.bytes)));
     render.line("");
     let mut rows = Vec::new();
     for (copies, level) in status.levels.iter().enumerate().filter(|(_, level)| level.files > 0) {

@@ -67,6 +67,17 @@ pub enum ShowProgress {
     Never,
 }
 
+/// How things are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// As they should be.
+    Good,
+    /// Something could be better.
+    Fair,
+    /// Something is to be done.
+    Bad,
+}
+
 impl Render {
     /// Prepares output.
     pub fn new(settings: &Settings, log: Option<LogFile>, stop: fn() -> bool) -> Self {
@@ -107,6 +118,26 @@ impl Render {
         self.log("INFO", text);
         if !self.json {
             self.out(text);
+        }
+    }
+
+    /// A line of the answer that begins with words which tell how things are; the colour only repeats them.
+    pub fn headline(&self, mood: Mood, words: &str, rest: &str) {
+        self.log("INFO", &format!("{words}{rest}"));
+        if self.json {
+            return;
+        }
+        let colour = match mood {
+            Mood::Good => AnsiColor::Green,
+            Mood::Fair => AnsiColor::Yellow,
+            Mood::Bad => AnsiColor::Red,
+        };
+        let style = Style::new().fg_color(Some(colour.into())).bold();
+        let (words, rest) = (harmless(words), harmless(rest));
+        let write = || writeln!(anstream::stdout().lock(), "{style}{words}{style:#}{rest}");
+        match &self.progress {
+            Some(progress) => progress.suspended(|| drop(write())),
+            None => drop(write()),
         }
     }
 

@@ -160,7 +160,7 @@ impl Progress {
 
 /// The end of a path says more than its begin.
 fn shorten(path: &str) -> String {
-    const WIDTH: usize = 40;
+    const WIDTH: usize = 60;
     let length = path.chars().count();
     if length <= WIDTH {
         return path.to_owned();
@@ -172,10 +172,10 @@ fn new_bar(phase: Phase, (files, bytes): (u64, u64), began: Instant) -> Progress
     let total = if bytes > 0 { bytes } else { files };
     let template = match (bytes > 0, total > 0) {
         (true, _) => {
-            "{prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left  {msg}"
+            "{prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left\n  {wide_msg}"
         }
-        (false, true) => "{prefix} {bar:24} {percent} %  {msg}",
-        (false, false) => "{prefix} {spinner} {msg}",
+        (false, true) => "{prefix} {bar:24} {percent} %\n  {wide_msg}",
+        (false, false) => "{prefix} {spinner} {wide_msg}",
     };
     let bar = if total > 0 { ProgressBar::new(total) } else { ProgressBar::new_spinner() };
     bar.set_draw_target(ProgressDrawTarget::stderr());
