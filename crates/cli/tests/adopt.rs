@@ -182,7 +182,7 @@ fn what_belongs_to_a_source_or_to_a_disk_is_not_taken() {
 
     // A disk of another set on the drive.
     let other = World::new();
-    other.write("1", content(1));
+    other.write("1", content(3));
     let theirs = at("old/theirs");
     fs::create_dir(&theirs).unwrap();
     other.dsb.run(["disk", "add", "theirs", theirs.to_str().unwrap()]).ok();
