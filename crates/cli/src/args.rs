@@ -21,7 +21,7 @@ pub use begin::InitArgs;
 pub use disk::{DiskCommand, StagingArgs};
 pub use source::{SetArgs, SourceCommand};
 pub use usage::CopyArgs;
-pub use visit::{BackupArgs, ForgetArgs, PartArgs, RestoreArgs, VerifyArgs};
+pub use visit::{AdoptArgs, BackupArgs, ForgetArgs, HowChoice, PartArgs, RestoreArgs, VerifyArgs};
 pub use watch::WatchArgs;
 
 /// One backup on a shelf of disks of all sizes, of which usually one is connected.
@@ -166,6 +166,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Get files back
     Restore(RestoreArgs),
+    /// Make objects of ordinary files that a drive of the set holds already
+    Adopt(AdoptArgs),
     /// Take the catalog from a disk when this computer's is lost
     Recover {
         /// Folder of the disk

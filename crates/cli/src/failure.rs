@@ -177,6 +177,11 @@ fn operation(error: &OpError) -> Advice {
         OpError::NoSources => {
             advice("no-sources", Exit::USAGE, "dsb source map /photos ~/Pictures  says what to protect")
         }
+        OpError::NoDiskBeside { .. } => advice(
+            "no-disk-beside",
+            Exit::NO_DISK,
+            "make the drive a disk of the set first: dsb disk add NAME MOUNTPOINT; or name one: --disk DISK",
+        ),
         OpError::BadRequest { .. } => advice("bad-request", Exit::USAGE, None),
         OpError::DestinationTooSmall { .. } => advice(
             "destination-too-small",

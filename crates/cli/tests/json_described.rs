@@ -87,6 +87,7 @@ fn every_key_that_is_printed_is_described() {
         vec!["debug", "info", "/data/folder/1"],
         vec!["debug", "hash", &source[6..]],
         vec!["doctor"],
+        vec!["adopt", &to],
         vec!["disk", "refresh", "red"],
         vec!["disk", "retire", "red"],
         vec!["disk", "retire", "red", "--cancel"],

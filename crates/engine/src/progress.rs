@@ -33,6 +33,8 @@ pub enum Phase {
     Restore,
     /// Another kind of catalog is taken over.
     Import,
+    /// Ordinary files on the disk are read, and become objects.
+    Adopt,
 }
 
 /// What a running operation tells whoever watches it: the terminal, a JSON stream or a test.

@@ -6,15 +6,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use distbackup_core::model::{Bytes, DiskUuid, ObjectId};
 use distbackup_engine::content::{Content, InMemory, Segment};
 use distbackup_engine::disk::laws::{Bench, check_laws};
 use distbackup_engine::disk::simulated::{Planted, PowerCut};
-use distbackup_engine::disk::{Disk, DiskError, FolderDisk, Identity, StageError};
+use distbackup_engine::disk::{Disk, DiskError, FolderDisk, Identity, Loose, StageError};
+use distbackup_engine::platform;
 
 fn identity() -> Identity {
     Identity {
@@ -199,6 +202,17 @@ impl Bench for FolderBench {
         let content =
             std::fs::read(self.folder().join("distbackup-objects").join(&name[..3]).join(&name)).unwrap();
         mounted.rot_beneath(&content)
+    }
+
+    fn loose(&mut self, path: &str, content: &[u8]) -> Option<Loose> {
+        let folder = Arc::new(platform::open_folder(&self.folder()).unwrap());
+        std::fs::write(self.folder().join(path), content).unwrap();
+        let stat = platform::stat_at(folder.as_fd(), path.as_bytes()).unwrap();
+        Some(Loose { folder, name: path.into(), path: path.into(), stat })
+    }
+
+    fn link(&mut self, path: &str, new: &str) {
+        std::fs::hard_link(self.folder().join(path), self.folder().join(new)).unwrap();
     }
 
     fn exists(&self, path: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use clap_complete::ArgValueCompleter;
 
 use crate::complete;
@@ -56,6 +56,33 @@ pub struct BackupArgs {
     /// Of distbackup 1.x: the catalog is always copied to the disk
     #[arg(long, hide = true)]
     pub nocopy: bool,
+}
+
+/// Options of `adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// A folder with ordinary files on the drive of a disk
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// How files become objects; without it: reflink where the filesystem can, else copy
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub how: Option<HowChoice>,
+    /// Which disk, if it is not plain from the folder
+    #[arg(long, value_name = "DISK", add = ArgValueCompleter::new(complete::disks))]
+    pub disk: Option<String>,
+}
+
+/// How an ordinary file becomes an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HowChoice {
+    /// The file leaves its folder and becomes the object: takes no room and no time
+    Move,
+    /// The object shares the file's content: takes no room, the file stays as it is; btrfs, XFS, bcachefs
+    Reflink,
+    /// The object is a second name of the file, which becomes read-only: takes no room
+    Link,
+    /// The object is a copy: takes room
+    Copy,
 }
 
 /// Options of `restore`.

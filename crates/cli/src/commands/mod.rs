@@ -1,5 +1,6 @@
 //! One file per verb: arguments into options, operation, outcome into words and an exit code.
 
+mod adopt;
 mod backup;
 mod carry;
 mod config;
@@ -59,6 +60,7 @@ pub fn run(context: &Context<'_>, cli: &Cli) -> Outcome {
             update::run(context, &options, reread::asked_for(*reread, part)?.as_ref())
         }
         Some(Command::Backup(args)) => backup::run(context, args),
+        Some(Command::Adopt(args)) => adopt::run(context, args),
         Some(Command::Restore(args)) => restore::run(context, args),
         Some(Command::Recover { disk, share }) => recover::run(context, disk, *share),
         Some(Command::ImportV1 { path }) => import::run(context, path.as_deref()),
@@ -102,6 +104,7 @@ pub fn name(cli: &Cli) -> &'static str {
         Some(Command::Update { .. }) => "update",
         Some(Command::Backup(_)) => "backup",
         Some(Command::Restore(_)) => "restore",
+        Some(Command::Adopt(_)) => "adopt",
         Some(Command::Recover { .. }) => "recover",
         Some(Command::ImportV1 { .. }) => "import-v1",
         Some(Command::Verify(_)) => "verify",

@@ -51,6 +51,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Verify => "verifying",
         Phase::Restore => "restoring",
         Phase::Import => "importing",
+        Phase::Adopt => "adopting",
     }
 }
 

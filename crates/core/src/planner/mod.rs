@@ -21,6 +21,7 @@ mod exchange;
 mod flow;
 mod groups;
 mod input;
+mod need;
 mod outlook;
 mod reach;
 mod relocation;
@@ -33,6 +34,7 @@ mod visit;
 pub use advice::{Advice, advise};
 pub use bound::reachable_levels;
 pub use input::{AWAY_DAYS, Class, Disk, Input, Nexus, Object, Options, State};
+pub use need::{Need, need};
 pub use outlook::{Outlook, outlook};
 
 use crate::plan::VisitPlan;

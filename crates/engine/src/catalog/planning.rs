@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use distbackup_core::model::{BLOCK, Bytes, DirNo, DiskNo, ObjectNo, SnapshotNo, VirtualPath, billed};
 use distbackup_core::plan::Tally;
-use distbackup_core::planner::{Input, Nexus, Object, State};
+use distbackup_core::planner::{self, Input, Need, Nexus, Object, State};
 
 use super::classes::Classes;
 use super::scope::Scope;
@@ -428,6 +428,18 @@ impl Loaded {
             }
         }
         tally
+    }
+
+    /// What each object is worth as an ordinary file on a disk; pending files are left out.
+    pub fn needs(&self, disk: DiskNo) -> impl Iterator<Item = (ObjectNo, Bytes, Need)> + '_ {
+        let disk =
+            self.disks.iter().position(|known| *known == Some(disk)).and_then(|at| u16::try_from(at).ok());
+        (0..).zip(&self.input.objects).zip(&self.numbers).map(move |((row, object), number)| {
+            let copies_min = self.copies_min.get(usize::from(object.class)).copied().unwrap_or(0);
+            let need =
+                disk.map_or(Need::Nothing, |disk| planner::need(&self.input, object, disk, copies_min));
+            (ObjectNo(i64::from(*number)), self.content(row), need)
+        })
     }
 
     /// Disks that claim a row.

@@ -4,9 +4,10 @@
 //! simulated disk that breaks it on purpose. What a bench cannot do (cut the power of a real disk) is told, not hidden.
 
 use distbackup_core::model::{Bytes, ObjectId};
+use sha2::Digest as _;
 
 use super::layout;
-use super::port::{Disk, DiskError, Listed, Staged};
+use super::port::{Disk, DiskError, Listed, Loose, OwnName, Staged, Taken};
 use super::simulated::{Planted, PowerCut, SimulatedDisk};
 use crate::content::{Content, InMemory, Segment};
 
@@ -24,6 +25,13 @@ pub trait Bench {
     fn rot_beneath(&mut self, _id: ObjectId) -> bool {
         false
     }
+    /// Makes an ordinary file below the disk's folder, or changes the one that is there, and does not make it durable;
+    /// `None`: the bench cannot.
+    fn loose(&mut self, _path: &str, _content: &[u8]) -> Option<Loose> {
+        None
+    }
+    /// Gives an ordinary file a second name.
+    fn link(&mut self, _path: &str, _new: &str) {}
     /// Whether anything, a symlink too, bears this name below the disk's folder.
     fn exists(&self, path: &str) -> bool;
     /// Whether the file outside is still what it was.
@@ -50,6 +58,8 @@ pub fn check_laws(make: &dyn Fn() -> Box<dyn Bench>) -> Result<Vec<&'static str>
     only_objects_are_removed(make, &mut skipped)?;
     nothing_outside_is_touched(make, &mut skipped)?;
     reading_back_asks_the_medium(make, &mut skipped)?;
+    what_is_taken_in_survives(make, &mut skipped)?;
+    what_is_not_what_was_read_is_left(make, &mut skipped)?;
     skipped.sort_unstable();
     skipped.dedup();
     Ok(skipped)
@@ -342,6 +352,74 @@ fn reading_back_asks_the_medium(
     ensure(6, found.as_deref() != Ok(CONTENTS[0]), "what memory remembers is taken for what the medium holds")
 }
 
+fn what_is_taken_in_survives(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    for (cut, own_name) in CUTS.into_iter().flat_map(|cut| [(cut, OwnName::Goes), (cut, OwnName::Stays)]) {
+        let mut bench = make();
+        let mut files = Vec::new();
+        for (number, content) in CONTENTS.iter().enumerate() {
+            let Some(file) = bench.loose(&format!("old-{number}"), content) else {
+                skipped.push("make ordinary files");
+                return Ok(());
+            };
+            files.push((file, ObjectId(sha2::Sha256::digest(content).into())));
+        }
+        let taken = works(7, bench.disk().take_in(&files, own_name))?;
+        ensure(7, taken == [const { Taken::In }; CONTENTS.len()], "an ordinary file is not taken in")?;
+        // They hold their folder open.
+        let ids: Vec<ObjectId> = files.into_iter().map(|(_, id)| id).collect();
+        if !bench.power_cut(cut) {
+            skipped.push("cut the power");
+        }
+        for (number, (id, content)) in ids.iter().zip(CONTENTS).enumerate() {
+            ensure_whole(7, bench.disk(), *id, content, "after it was taken in")?;
+            let there = bench.exists(&format!("old-{number}"));
+            ensure(7, there == (own_name == OwnName::Stays), "the own name does not stay or go as asked")?;
+        }
+    }
+    let mut bench = make();
+    let Some(file) = bench.loose("old", CONTENTS[0]) else { return Ok(()) };
+    if let Some(staged) = works(7, bench.disk().stage_clone(&file, &mut |_| Ok(())))? {
+        let id = staged.id;
+        ensure(7, is_listed(7, bench.disk(), id)?.is_none(), "a clone is listed before its commit")?;
+        works(7, bench.disk().commit(vec![staged]))?;
+        let _changed = bench.loose("old", CONTENTS[1]);
+        ensure_whole(7, bench.disk(), id, CONTENTS[0], "after the file that it was cloned from changed")?;
+    }
+    Ok(())
+}
+
+fn what_is_not_what_was_read_is_left(
+    make: &dyn Fn() -> Box<dyn Bench>,
+    skipped: &mut Vec<&str>,
+) -> Result<(), Broken> {
+    let id = ObjectId(sha2::Sha256::digest(CONTENTS[0]).into());
+    let mut bench = make();
+    let Some(file) = bench.loose("old", CONTENTS[0]) else {
+        skipped.push("make ordinary files");
+        return Ok(());
+    };
+    let _changed = bench.loose("old", CONTENTS[1]);
+    for own_name in [OwnName::Goes, OwnName::Stays] {
+        let taken = works(7, bench.disk().take_in(&[(file.clone(), id)], own_name))?;
+        ensure(
+            7,
+            matches!(taken[..], [Taken::Left(_)]),
+            "a file that changed after it was read is taken in",
+        )?;
+        let there = bench.exists("old") && is_listed(7, bench.disk(), id)?.is_none();
+        ensure(7, there, "a file that changed after it was read is not where it was")?;
+    }
+    let mut bench = make();
+    let Some(file) = bench.loose("old", CONTENTS[0]) else { return Ok(()) };
+    bench.link("old", "another");
+    let taken = works(7, bench.disk().take_in(&[(file, id)], OwnName::Goes))?;
+    ensure(7, matches!(taken[..], [Taken::Left(_)]), "a file is moved that has another name")?;
+    ensure(7, bench.exists("old") && bench.exists("another"), "a name of a file that was left is gone")
+}
+
 impl Bench for SimulatedDisk {
     fn disk(&self) -> &dyn Disk {
         self
@@ -365,6 +443,14 @@ impl Bench for SimulatedDisk {
     fn rot_beneath(&mut self, id: ObjectId) -> bool {
         SimulatedDisk::rot_beneath(self, id);
         true
+    }
+
+    fn loose(&mut self, path: &str, content: &[u8]) -> Option<Loose> {
+        self.put_loose(path, content).ok()
+    }
+
+    fn link(&mut self, path: &str, new: &str) {
+        self.link_by_hand(path, new);
     }
 
     fn exists(&self, path: &str) -> bool {

@@ -4,12 +4,15 @@
 //! a bucket or an object in parts can come later behind the same calls (DESIGN 4).
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use distbackup_core::model::DiskStamp;
 use distbackup_core::model::{Bytes, DiskUuid, ObjectId, SetUuid};
 
 use crate::content::Content;
+use crate::platform::Stat;
 
 /// What `distbackup-disk.json` says. Keys that we do not know are kept as they are.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +75,38 @@ pub struct Staged {
     pub size: Bytes,
     /// The implementation's name for it.
     pub handle: u64,
+}
+
+/// An ordinary file on the disk's filesystem that is no object yet, in the disk's folder or beside it.
+#[derive(Debug, Clone)]
+pub struct Loose {
+    /// The folder that holds it, held open.
+    pub folder: Arc<OwnedFd>,
+    /// Its name there.
+    pub name: Vec<u8>,
+    /// Its path, for messages; from the disk's folder if it lies below it.
+    pub path: PathBuf,
+    /// The facts about it when it was read, or for a clone when it was met.
+    pub stat: Stat,
+}
+
+/// What becomes of an ordinary file's own name when the file becomes an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnName {
+    /// It goes: the file is moved.
+    Goes,
+    /// It stays as a second name of the same file, which becomes read-only.
+    Stays,
+}
+
+/// What became of one ordinary file of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "only what was taken in may be recorded as a copy"]
+pub enum Taken {
+    /// It is an object now.
+    In,
+    /// It was left as it is, for this reason in words.
+    Left(String),
 }
 
 /// An object that is read from the medium.
@@ -180,8 +215,12 @@ pub enum DiskError {
 /// 3. Staged content is invisible to [`list_folder`](Disk::list_folder) and [`open`](Disk::open), and gone after
 ///    [`clear_incoming`](Disk::clear_incoming).
 /// 4. [`remove`](Disk::remove) deletes only regular files with an object's name; it succeeds if there is none.
-/// 5. Nothing outside the disk's own folder is ever read or written, whatever stands in it (D15, rule 7).
+/// 5. Nothing outside the disk's own folder is ever read or written, whatever stands in it (D15, rule 7), except the
+///    ordinary files that the caller hands in.
 /// 6. [`read_back`](Disk::read_back) gives what the medium holds, whatever memory remembers of it.
+/// 7. An ordinary file that [`take_in`](Disk::take_in) says is `In` survives a power cut, whole, under its name as an object.
+///    One that is not what it was when it was read, or that is moved and has a further name, is left. None is ever lost:
+///    it has its old name, or its new one.
 pub trait Disk: Sync {
     /// Reads the identity file.
     fn identity(&self) -> Result<Identity, DiskError>;
@@ -207,6 +246,28 @@ pub trait Disk: Sync {
     /// Streams a content to the disk under a temporary name and hashes it on the way. Holes stay
     /// holes where the filesystem knows them. On error nothing is left behind.
     fn stage(&self, content: &mut dyn Content) -> Result<Staged, StageError>;
+
+    /// Whether files can share contents here ([`stage_clone`](Disk::stage_clone)). Leaves nothing behind.
+    fn clones(&self) -> Result<bool, DiskError>;
+
+    /// Stages what an ordinary file holds without taking room for it: both share the content until one of them is changed.
+    /// `None` if the filesystem cannot do that, or not for this file.
+    ///
+    /// What is hashed is what was staged, so the file may change meanwhile. `each` hears of the bytes that were read, and
+    /// ends the reading by an error.
+    fn stage_clone(
+        &self,
+        file: &Loose,
+        each: &mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> Result<Option<Staged>, StageError>;
+
+    /// Makes objects of ordinary files, each of which was read and has this content: their contents are made durable, then
+    /// each that is still what it was gets its name as an object, then the names are made durable. Tells of each what
+    /// became of it, in the same order.
+    ///
+    /// When it fails, none of them may be recorded: some are objects, some not (N1). An object that is there already under
+    /// the same name is replaced, as by [`commit`](Disk::commit).
+    fn take_in(&self, files: &[(Loose, ObjectId)], own_name: OwnName) -> Result<Vec<Taken>, DiskError>;
 
     /// Makes a batch durable and visible: contents, then final names, then folders.
     ///

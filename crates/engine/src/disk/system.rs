@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use distbackup_core::model::{BLOCK, Bytes};
@@ -279,6 +279,12 @@ impl Folder {
         let stat = rustix::fs::fstatvfs(&self.fd)?;
         let bytes = |blocks: u64| Bytes(blocks.saturating_mul(stat.f_frsize));
         Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail), unit: stat.f_frsize, file_max })
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -53,6 +53,12 @@ pub enum OpError {
         /// Disks that are connected.
         connected: Vec<String>,
     },
+    /// No disk of the set lies on the filesystem of a folder.
+    #[error("no connected disk of this set is on the drive of {}", folder.display())]
+    NoDiskBeside {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A disk of another set, or another disk than expected (D11).
     #[error("the disk at {} is another one: {why}", folder.display())]
     WrongDisk {

@@ -1,14 +1,14 @@
 //! Linux: what it offers beyond the portable calls. Same functions as `portable`.
 
 use std::ffi::CStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{AtFlags, OFlags, RawDir, SeekFrom};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
 use super::mounts::Mounts;
@@ -158,6 +158,50 @@ pub fn btrfs_uuid(fd: BorrowedFd<'_>) -> Option<String> {
     // outlives the call and is valid for any bytes.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut info) };
     (result == 0 && info.uuid != [0; 16]).then(|| hexadecimal(&info.uuid))
+}
+
+/// Lets `to` share all of the content of `from`; `false` if these two cannot.
+pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
+    match rustix::fs::ioctl_ficlone(to, from) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY | Errno::INVAL | Errno::XDEV | Errno::TXTBSY) => {
+            Ok(false)
+        }
+        // FUSE and some network filesystems answer so to requests that they do not know.
+        Err(Errno::PERM | Errno::ACCESS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A file without a name on the filesystem of an open folder, which vanishes when it is closed; `None` if there are none.
+pub fn unnamed_file(dir: BorrowedFd<'_>) -> io::Result<Option<File>> {
+    let flags = super::share::UNNAMED | OFlags::TMPFILE;
+    match rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(Some(File::from(file))),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::ROFS | Errno::NOSYS | Errno::INVAL) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether anybody has the file open for writing: only then the kernel refuses a lease for reading.
+pub fn is_open_for_writing(file: BorrowedFd<'_>) -> bool {
+    /// From <asm-generic/fcntl.h>; the crate `libc` does not have it.
+    const F_SETSIG: libc::c_int = 10;
+    // SAFETY: both commands take a number and touch no memory of ours; the descriptor is open while it is borrowed.
+    let ask = |what, number: libc::c_int| unsafe { libc::fcntl(file.as_raw_fd(), what, number) };
+    // Whoever opens the file meanwhile lets us be told by a signal: by one that nobody hears.
+    if ask(F_SETSIG, libc::SIGURG) != 0 {
+        return false;
+    }
+    if ask(libc::F_SETLEASE, libc::F_RDLCK) == 0 {
+        // Given back at once: nobody waits for us.
+        ask(libc::F_SETLEASE, libc::F_UNLCK);
+        return false;
+    }
+    // Where leases are unknown, or are for the owner only, it is not told.
+    io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -24,6 +24,7 @@ mod open;
 mod paths;
 mod process;
 mod programs;
+mod share;
 mod stat;
 mod within;
 mod xattrs;
@@ -58,6 +59,7 @@ pub use process::{
     ask_to_stop, interrupted, is_rotational, is_superuser, raise_open_files_limit, watch_interrupts,
 };
 pub use programs::{find_program, run_program};
+pub use share::{clone_content, clones_contents, is_open_for_writing, is_owner, make_own, make_read_only};
 pub use stat::{FileKind, Stat, stat_at, stat_fd, stat_path};
 pub use within::{link_at, make_directory_at, rename_at, rename_new_at, symlink_at, unlink_at};
 pub use xattrs::{read_xattrs, read_xattrs_at};

@@ -61,6 +61,21 @@ pub fn mount_id(_: BorrowedFd<'_>) -> Option<u64> {
     None
 }
 
+/// Nothing that we know of.
+pub fn clone_content(_: &std::fs::File, _: &std::fs::File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Every file has a name.
+pub fn unnamed_file(_: BorrowedFd<'_>) -> io::Result<Option<std::fs::File>> {
+    Ok(None)
+}
+
+/// The system does not tell.
+pub fn is_open_for_writing(_: BorrowedFd<'_>) -> bool {
+    false
+}
+
 /// The system does not tell.
 pub fn kernel_uuid(_: BorrowedFd<'_>) -> Option<String> {
     None

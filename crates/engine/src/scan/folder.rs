@@ -81,6 +81,12 @@ impl AsFd for Folder {
     }
 }
 
+impl From<Folder> for OwnedFd {
+    fn from(folder: Folder) -> OwnedFd {
+        folder.fd
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

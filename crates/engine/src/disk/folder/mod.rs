@@ -12,6 +12,7 @@ mod listing;
 mod page;
 mod sidecars;
 mod staging;
+mod taking;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +25,9 @@ use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 
 pub(super) use self::sidecars::read_identity;
 use super::layout;
-use super::port::{Disk, DiskError, Identity, Listed, ReadBack, Space, StageError, Staged};
+use super::port::{
+    Disk, DiskError, Identity, Listed, Loose, OwnName, ReadBack, Space, StageError, Staged, Taken,
+};
 use super::reader::FileContent;
 use super::system::{Folder, file_max, forget_cached};
 use crate::content::Content;
@@ -209,6 +212,22 @@ impl Disk for FolderDisk {
 
     fn stage(&self, content: &mut dyn Content) -> Result<Staged, StageError> {
         self.stage_content(content)
+    }
+
+    fn clones(&self) -> Result<bool, DiskError> {
+        self.can_clone()
+    }
+
+    fn stage_clone(
+        &self,
+        file: &Loose,
+        each: &mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> Result<Option<Staged>, StageError> {
+        self.stage_shared(file, each)
+    }
+
+    fn take_in(&self, files: &[(Loose, ObjectId)], own_name: OwnName) -> Result<Vec<Taken>, DiskError> {
+        self.take_in_batch(files, own_name)
     }
 
     fn commit(&self, batch: Vec<Staged>) -> Result<(), DiskError> {

@@ -19,7 +19,7 @@ use crate::disk::port::{DiskError, StageError, Staged};
 use crate::disk::system::{Folder, meaning};
 
 /// Objects may be anybody's private files (C8).
-const FILE_MODE: u32 = 0o600;
+pub(super) const FILE_MODE: u32 = 0o600;
 
 /// What the bytes of a hole are hashed from.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];

@@ -453,3 +453,97 @@ fn room_is_what_the_filesystem_says() {
     assert!(space.free <= space.total && space.unit >= 512);
     assert!(space.file_max >= Bytes(1 << 31), "{:?}", space.file_max);
 }
+
+impl Shelf {
+    /// An ordinary file beside the objects, as it is now.
+    fn loose(&self, name: &str) -> Loose {
+        let folder = std::sync::Arc::new(platform::open_folder(&self.path("")).unwrap());
+        let stat = platform::stat_at(folder.as_fd(), name.as_bytes()).unwrap();
+        Loose { folder, name: name.into(), path: self.path(name), stat }
+    }
+
+    fn take_in(&self, file: &Loose, id: ObjectId, own_name: OwnName) -> Taken {
+        self.disk.take_in(&[(file.clone(), id)], own_name).unwrap().remove(0)
+    }
+}
+
+#[test]
+fn c8_a_file_that_is_moved_becomes_as_private_as_an_object() {
+    let shelf = shelf();
+    std::fs::write(shelf.path("photo"), b"iceland").unwrap();
+    std::fs::set_permissions(shelf.path("photo"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let id = hash(b"iceland");
+    assert_eq!(shelf.take_in(&shelf.loose("photo"), id, OwnName::Goes), Taken::In);
+    assert!(!shelf.path("photo").exists());
+    assert_eq!(shelf.object(id).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(read(&mut *shelf.disk.open(id).unwrap()), b"iceland");
+}
+
+#[test]
+fn a_file_that_is_linked_stays_and_becomes_read_only() {
+    let shelf = shelf();
+    std::fs::write(shelf.path("photo"), b"iceland").unwrap();
+    let id = hash(b"iceland");
+    // A damaged object of that name goes; the link to it that is there by now stays.
+    shelf.store(b"iceland");
+    std::fs::write(shelf.object(id), b"rot").unwrap();
+    for _ in 0..2 {
+        assert_eq!(shelf.take_in(&shelf.loose("photo"), id, OwnName::Stays), Taken::In);
+        assert_eq!(shelf.incoming(), 0);
+    }
+    let (file, object) = (shelf.path("photo").metadata().unwrap(), shelf.object(id).metadata().unwrap());
+    assert_eq!((file.ino(), file.nlink()), (object.ino(), 2));
+    assert_eq!(file.permissions().mode() & 0o222, 0);
+    assert_eq!(read(&mut *shelf.disk.open(id).unwrap()), b"iceland");
+}
+
+#[test]
+fn s8_a_file_that_somebody_can_still_change_is_left_where_it_is() {
+    let shelf = shelf();
+    let id = hash(b"iceland");
+    std::fs::write(shelf.path("photo"), b"iceland").unwrap();
+    let left = |why: &str, file: &Loose, own_name: OwnName| {
+        let taken = shelf.take_in(file, id, own_name);
+        assert!(matches!(&taken, Taken::Left(said) if said.contains(why)), "{why}: {taken:?}");
+        assert_eq!(std::fs::read(shelf.path("photo")).unwrap().len(), 7);
+        assert!(!shelf.object(id).exists());
+    };
+    let writer = std::fs::File::options().write(true).open(shelf.path("photo")).unwrap();
+    for own_name in [OwnName::Goes, OwnName::Stays] {
+        left("open for writing", &shelf.loose("photo"), own_name);
+    }
+    drop(writer);
+
+    let before = shelf.loose("photo");
+    // Size and mtime are put back: only the ctime tells.
+    let file = std::fs::File::options().write(true).open(shelf.path("photo")).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"I", 0).unwrap();
+    file.set_modified(modified).unwrap();
+    drop(file);
+    left("changed", &before, OwnName::Goes);
+    left("changed", &before, OwnName::Stays);
+
+    std::fs::write(shelf.path("photo"), b"iceland").unwrap();
+    std::fs::hard_link(shelf.path("photo"), shelf.path("other")).unwrap();
+    left("another name", &shelf.loose("photo"), OwnName::Goes);
+}
+
+#[test]
+fn d15_a_file_is_not_moved_through_a_symlink_or_onto_one() {
+    let shelf = shelf();
+    let outside = shelf.room.path().join("precious");
+    std::fs::write(&outside, b"mine").unwrap();
+    std::fs::write(shelf.path("photo"), b"iceland").unwrap();
+    let (file, id) = (shelf.loose("photo"), hash(b"iceland"));
+    std::fs::create_dir_all(shelf.object(id).parent().unwrap()).unwrap();
+    symlink(&outside, shelf.object(id)).unwrap();
+    assert!(matches!(shelf.take_in(&file, id, OwnName::Goes), Taken::Left(_)));
+    std::fs::remove_file(shelf.object(id)).unwrap();
+
+    std::fs::rename(shelf.path("photo"), shelf.path("photo.old")).unwrap();
+    symlink(&outside, shelf.path("photo")).unwrap();
+    assert!(matches!(shelf.take_in(&file, id, OwnName::Goes), Taken::Left(_)));
+    assert!(shelf.path("photo").is_symlink() && !shelf.object(id).exists());
+    assert_eq!(std::fs::read(&outside).unwrap(), b"mine");
+}

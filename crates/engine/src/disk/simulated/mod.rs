@@ -15,14 +15,15 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use distbackup_core::model::{Bytes, ObjectId};
+use distbackup_core::model::{Bytes, DeviceNumber, Kind, ObjectId};
 use rustix::io::Errno;
 
 pub use self::medium::PowerCut;
 use self::medium::{Blob, Change, Medium, Node};
-use super::port::{DiskError, Identity};
+use super::port::{DiskError, Identity, Loose};
 use super::system::meaning;
 use super::{identity, layout};
+use crate::platform;
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +140,12 @@ pub enum Lie {
     MediumRots,
     /// Reading back asks memory, not the medium.
     ReadsBackFromMemory,
+    /// An ordinary file is taken in before its content is durable.
+    TakenNotSynced,
+    /// An ordinary file is taken in although it is not what was read any more.
+    TakesWhatChanged,
+    /// An ordinary file is moved although it has another name.
+    TakesWhatIsLinked,
 }
 
 /// A disk in memory.
@@ -364,6 +371,21 @@ impl SimulatedDisk {
         state.medium.sync();
     }
 
+    /// Puts an ordinary file at `path` below the disk's folder, in memory only, or changes the one that is there.
+    pub fn put_loose(&self, path: &str, content: &[u8]) -> io::Result<Loose> {
+        let mut state = self.state();
+        state.put(path, Blob::of(content));
+        state.loose(path)
+    }
+
+    /// Gives a file a second name, in memory only.
+    pub fn link_by_hand(&self, path: &str, new: &str) {
+        let mut state = self.state();
+        if let Some(node @ Node::File(_)) = state.medium.cached.names.get(path).cloned() {
+            state.medium.change(Change::Name { path: new.into(), node });
+        }
+    }
+
     /// Whether anything bears this name below the disk's folder.
     pub fn exists(&self, path: &str) -> bool {
         self.state().medium.cached.names.contains_key(path)
@@ -498,6 +520,34 @@ impl State {
         let inode = self.medium.new_inode();
         self.medium.change(Change::Write { inode, blob: Arc::new(blob) });
         self.medium.change(Change::Name { path: path.into(), node: Node::File(inode) });
+    }
+
+    /// The facts about an ordinary file.
+    fn loose(&self, path: &str) -> io::Result<Loose> {
+        let inode = self.file(path).ok().flatten().unwrap_or(0);
+        let nlink =
+            self.medium.cached.names.values().filter(|node| **node == Node::File(inode)).count() as u64;
+        let size = self.medium.cached.content(inode).size().0;
+        let kind = platform::FileKind::Entry(Kind::File);
+        let rdev = DeviceNumber { major: 0, minor: 0 };
+        let stat = platform::Stat {
+            device: 0,
+            inode,
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            nlink,
+            size,
+            blocks_512: size.div_ceil(512),
+            mtime_ns: 0,
+            ctime_ns: 0,
+            rdev,
+        };
+        // Nothing here has a descriptor: the path tells all.
+        let folder = Arc::new(platform::open_folder("/".as_ref())?);
+        let name = path.rsplit('/').next().unwrap_or(path).as_bytes().to_vec();
+        Ok(Loose { folder, name, path: path.into(), stat })
     }
 
     /// The file at `path`, if there is one; an error if it, or a folder on the way to it, is something else (D15).

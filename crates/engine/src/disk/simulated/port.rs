@@ -8,7 +8,9 @@ use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 use super::medium::{Blob, BlobContent, Change, Node};
 use super::{Action, Lie, SimulatedDisk, State};
 use crate::content::Content;
-use crate::disk::port::{Disk, DiskError, Identity, Listed, ReadBack, Space, StageError, Staged};
+use crate::disk::port::{
+    Disk, DiskError, Identity, Listed, Loose, OwnName, ReadBack, Space, StageError, Staged, Taken,
+};
 use crate::disk::{identity, layout};
 
 /// What a simulated disk without a limit says it can hold.
@@ -52,6 +54,52 @@ impl State {
             return Ok(());
         }
         self.flush(batch.len())
+    }
+
+    fn take_in_steps(
+        &mut self,
+        files: &[(Loose, ObjectId)],
+        own_name: OwnName,
+    ) -> Result<Vec<Taken>, DiskError> {
+        if !self.lies(Lie::TakenNotSynced) {
+            self.flush(files.len())?;
+        }
+        let mut taken = Vec::with_capacity(files.len());
+        for (file, id) in files {
+            let (from, to) = (file.path.to_string_lossy().into_owned(), layout::object_path(*id));
+            let left = |why: &str| Taken::Left(why.to_owned());
+            let Ok(Some(inode)) = self.file(&from) else {
+                taken.push(left("it is not there any more"));
+                continue;
+            };
+            if inode != file.stat.inode && !self.lies(Lie::TakesWhatChanged) {
+                taken.push(left("it changed after it was read"));
+                continue;
+            }
+            let node = Node::File(inode);
+            let names = self.medium.cached.names.values().filter(|other| **other == node).count();
+            if own_name == OwnName::Goes && names > 1 && !self.lies(Lie::TakesWhatIsLinked) {
+                taken.push(left("it has another name"));
+                continue;
+            }
+            match self.file(&to) {
+                Err(DiskError::Foreign { .. }) => {
+                    taken.push(left("no place for it on the disk"));
+                    continue;
+                }
+                present => present?,
+            };
+            self.begin(Action::Rename, &to)?;
+            self.medium.change(match own_name {
+                OwnName::Goes => Change::Rename { from, to, node },
+                OwnName::Stays => Change::Name { path: to, node },
+            });
+            taken.push(Taken::In);
+        }
+        if !self.lies(Lie::TakenNotSynced) {
+            self.flush(files.len())?;
+        }
+        Ok(taken)
     }
 
     /// Replaces a file beside the objects: written under another name, synced, renamed, synced.
@@ -272,6 +320,33 @@ impl Disk for SimulatedDisk {
         state.put(&path, blob);
         state.staged.insert(handle);
         Ok(Staged { id, size, handle })
+    }
+
+    fn clones(&self) -> Result<bool, DiskError> {
+        Ok(true)
+    }
+
+    fn stage_clone(
+        &self,
+        file: &Loose,
+        each: &mut dyn FnMut(u64) -> std::io::Result<()>,
+    ) -> Result<Option<Staged>, StageError> {
+        let blob = {
+            let mut state = self.state();
+            let path = file.path.to_string_lossy();
+            state.begin(Action::Read, &path)?;
+            let inode = state.file(&path)?.ok_or_else(missing_handle)?;
+            state.medium.cached.content(inode)
+        };
+        each(blob.size().0).map_err(StageError::Source)?;
+        self.stage(&mut BlobContent { blob, next: 0 }).map(Some)
+    }
+
+    fn take_in(&self, files: &[(Loose, ObjectId)], own_name: OwnName) -> Result<Vec<Taken>, DiskError> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.state().take_in_steps(files, own_name)
     }
 
     fn commit(&self, batch: Vec<Staged>) -> Result<(), DiskError> {

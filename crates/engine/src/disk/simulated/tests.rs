@@ -52,6 +52,9 @@ fn every_lie_is_found_out() {
         (Lie::ListsSymlinks, 5),
         (Lie::MediumRots, 1),
         (Lie::ReadsBackFromMemory, 6),
+        (Lie::TakenNotSynced, 7),
+        (Lie::TakesWhatChanged, 7),
+        (Lie::TakesWhatIsLinked, 7),
     ] {
         let make = || Box::new(SimulatedDisk::lying(&red(), lie)) as Box<dyn Bench>;
         let broken = check_laws(&make).expect_err(&format!("{lie:?} was not noticed"));

@@ -117,7 +117,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
 }
 
 /// Room for objects that is free now, in billed bytes.
-fn room(visit: &Visit<'_>) -> Result<Bytes, CatalogError> {
+pub(super) fn room(visit: &Visit<'_>) -> Result<Bytes, CatalogError> {
     let (reader, row) = (visit.catalog.read(), &visit.row);
     let held = reader.held_billed(row.disk, row.unit)? + reader.orphans_billed(row.disk, row.unit)?;
     Ok(row.capacity - held)

@@ -4,6 +4,7 @@
 //! Nothing is written to the disk before `Visit::begin_writing`, so a visit that has nothing to do
 //! leaves the disk as it found it.
 
+pub mod adopt;
 mod deliver;
 mod execute;
 mod ledger;
