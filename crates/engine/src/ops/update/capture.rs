@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use distbackup_core::model::{Bytes, VirtualPath};
+use distbackup_core::model::{Bytes, DirNo, VirtualPath};
 
 use super::UpdateOutcome;
 use super::sidecar;
@@ -161,11 +161,18 @@ fn locate(
 ) -> Result<Vec<Job>, OpError> {
     let reader = catalog.read();
     let mut jobs = Vec::with_capacity(rows.len());
+    // Rows come folder by folder: its path is asked for once.
+    let mut last: Option<(DirNo, VirtualPath)> = None;
     for row in rows {
         if row.link.is_some_and(|link| !links.insert(link.0)) {
             continue;
         }
-        let vpath = reader.path_of(row.key.directory)?.join(&row.key.name);
+        let above = match last.take() {
+            Some((directory, path)) if directory == row.key.directory => path,
+            _ => reader.path_of(row.key.directory)?,
+        };
+        let vpath = above.join(&row.key.name);
+        last = Some((row.key.directory, above));
         match paths.of(reader, mapping, row.key.directory)? {
             Some(folder) => {
                 let path = match mapping.real_path(&vpath) {
