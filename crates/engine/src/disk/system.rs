@@ -56,6 +56,11 @@ pub(super) fn meaning(action: &'static str, path: PathBuf, source: io::Error, ne
 }
 
 impl Folder {
+    /// Whether the folder has a name still: a held one can be removed.
+    pub fn is_there(&self) -> bool {
+        rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
     /// Opens the folder at `path`. The user named this path, so symlinks on the way to it are the user's will.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;

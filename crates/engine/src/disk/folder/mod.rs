@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 
@@ -42,6 +42,8 @@ pub struct FolderDisk {
     /// Begins the names of our temporary files: no other process has the same.
     random: u64,
     next_handle: AtomicU64,
+    /// The folder of files that come in.
+    incoming: Mutex<Option<Arc<Folder>>>,
     /// Handles of staged content that is neither committed nor discarded.
     staged: Mutex<BTreeSet<u64>>,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
@@ -91,6 +93,7 @@ impl FolderDisk {
             root,
             random,
             next_handle: AtomicU64::new(0),
+            incoming: Mutex::default(),
             staged: Mutex::default(),
             touched: Mutex::default(),
             sync_failure: Mutex::default(),

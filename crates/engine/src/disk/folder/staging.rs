@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use distbackup_core::model::{Bytes, ObjectId};
@@ -27,7 +28,7 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 impl FolderDisk {
     pub(super) fn stage_content(&self, content: &mut dyn Content) -> Result<Staged, StageError> {
         let handle = self.new_handle();
-        let incoming = self.root.folder_or_new(layout::INCOMING)?;
+        let incoming = self.incoming()?;
         let name = self.temporary_name(handle);
         let file = incoming.create(&name, FILE_MODE)?;
         let written = self.write(&file, &incoming, &name, content);
@@ -42,6 +43,17 @@ impl FolderDisk {
                 Err(error)
             }
         }
+    }
+
+    /// The folder of files that come in, held open from the first one on.
+    fn incoming(&self) -> Result<Arc<Folder>, DiskError> {
+        let mut held = lock(&self.incoming);
+        if let Some(folder) = held.as_ref().filter(|folder| folder.is_there()) {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(self.root.folder_or_new(layout::INCOMING)?);
+        *held = Some(Arc::clone(&folder));
+        Ok(folder)
     }
 
     fn write(
@@ -84,7 +96,7 @@ impl FolderDisk {
         Ok((ObjectId(hash.finalize().into()), Bytes(size)))
     }
 
-    pub(super) fn commit_batch(&self, batch: Vec<Staged>) -> Result<(), DiskError> {
+    pub(super) fn commit_batch(&self, mut batch: Vec<Staged>) -> Result<(), DiskError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -95,7 +107,7 @@ impl FolderDisk {
         };
         let mut renamed = 0;
         let result = if known == batch.len() {
-            self.make_durable_and_visible(&batch, &mut renamed)
+            self.make_durable_and_visible(&mut batch, &mut renamed)
         } else {
             let source =
                 io::Error::new(io::ErrorKind::NotFound, "it was committed, discarded or cleared before");
@@ -112,14 +124,16 @@ impl FolderDisk {
         result
     }
 
-    fn make_durable_and_visible(&self, batch: &[Staged], renamed: &mut usize) -> Result<(), DiskError> {
+    fn make_durable_and_visible(&self, batch: &mut [Staged], renamed: &mut usize) -> Result<(), DiskError> {
         // Contents first: a name must never become durable before what it names (D2, D3).
         self.flush(batch.len())?;
 
-        let incoming = self.root.folder_or_new(layout::INCOMING)?;
+        let incoming = self.incoming()?;
         let objects = self.root.folder_or_new(layout::OBJECTS)?;
         let mut current: Option<(u16, Folder)> = None;
-        for object in batch {
+        // Folder by folder: each is opened once, and its names come together.
+        batch.sort_unstable_by_key(|object| object.id);
+        for object in batch.iter() {
             let prefix = layout::prefix(object.id);
             let folder = match current.take() {
                 Some((same, folder)) if same == prefix => folder,

@@ -7,6 +7,7 @@
 //! no claim is without its object.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use distbackup_core::model::{Bytes, ObjectId, ObjectNo, SnapshotNo};
 use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
@@ -17,7 +18,7 @@ use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
 use super::stage::{Copied, Failure, Task, Tools, stage_all};
 use super::{BackupOptions, Visit, VisitOutcome, name_of, sources};
-use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PendingKey, PlanRow, ProofKind};
+use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PendingKey, PlanRow, ProofKind, View};
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
 use crate::ops::mapping::Mapping;
@@ -25,7 +26,7 @@ use crate::platform::Accounts;
 use crate::progress::{Event, Phase};
 
 /// Bounds of a batch: what a power cut can cost.
-const BATCH_FILES: usize = 8192;
+const BATCH_FILES: usize = 16384;
 const BATCH_BYTES: u64 = 2 << 30;
 /// Sources that are kept open because victims go for them: bounded by the open files a process may have.
 ///
@@ -92,64 +93,105 @@ fn copy_all(
         read_back: options.read_back.then_some(options.streams),
         observer: visit.observer,
     };
-    let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
-    let (mut bytes, mut open, mut open_max) = (0, 0, 1);
-    for copy in plan.copies() {
-        if visit.deletions_forbidden && !copy.victims.is_empty() {
-            continue;
-        }
-        let size = loaded.billed(copy.object, visit.row.unit).0;
-        let opened = usize::from(!copy.victims.is_empty());
-        let over = batch.len() >= BATCH_FILES || bytes + size > BATCH_BYTES || open + opened > open_max;
-        if over && !batch.is_empty() {
-            run_batch(visit, options, loaded, &tools, std::mem::take(&mut batch), outcome, failed)?;
-            if open > 0 {
-                open_max = (open_max * 2).min(BATCH_OPEN);
-            }
-            (bytes, open) = (0, 0);
-        }
-        if outcome.full {
-            return Ok(());
-        }
-        if visit.observer.stop_requested() {
-            return Err(OpError::Stopped);
-        }
-        bytes += size;
-        open += opened;
-        batch.push(copy);
-    }
-    if !batch.is_empty() {
-        run_batch(visit, options, loaded, &tools, batch, outcome, failed)?;
-    }
-    if visit.observer.stop_requested() { Err(OpError::Stopped) } else { Ok(()) }
+    let mut copier = Copier { visit, options, loaded, tools: &tools, outcome, failed, flying: None };
+    let copied = copier.copy_all(plan);
+    // What was staged before is good whatever came after it.
+    let settled = copier.land();
+    copied.and(settled)
 }
 
-fn run_batch(
-    visit: &mut Visit<'_>,
-    options: &BackupOptions,
-    loaded: &Loaded,
-    tools: &Tools<'_>,
-    batch: Vec<PlannedCopy<'_>>,
-    outcome: &mut VisitOutcome,
-    failed: &mut Failed,
-) -> Result<(), OpError> {
-    let tasks = prepare(visit, loaded, tools, batch, outcome, failed)?;
-    let victims: Vec<u32> = tasks.iter().flat_map(|task| task.victims.iter().copied()).collect();
-    outcome.evicted.merge(remove(visit, loaded, tools.ledger, &victims, Why::Victim)?);
-    let batch = staged(visit, options.streams, tools, tasks);
-    let (_, rotten) = tools.copies.take_noticed();
-    record_rot(visit, &rotten)?;
-    outcome.rotten += rotten.len() as u64;
-    let batch = batch?;
-    outcome.full |= batch.full;
-    failed.displaced += batch.displaced.len() as u64;
-    for (what, path, why) in batch.left_out.into_iter().chain(batch.unfit) {
-        outcome.problems.add(&path, why);
-        failed.unreadable.push(what);
+/// Copies batch by batch: while one is made durable and claimed, the next one is read and written.
+struct Copier<'c, 'v> {
+    visit: &'c mut Visit<'v>,
+    options: &'c BackupOptions,
+    loaded: &'c Loaded,
+    tools: &'c Tools<'c>,
+    outcome: &'c mut VisitOutcome,
+    failed: &'c mut Failed,
+    /// Staged, and not durable yet.
+    flying: Option<Batch>,
+}
+
+impl Copier<'_, '_> {
+    fn copy_all(&mut self, plan: &VisitPlan) -> Result<(), OpError> {
+        let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
+        let (mut bytes, mut open, mut open_max) = (0, 0, 1);
+        for copy in plan.copies() {
+            if self.visit.deletions_forbidden && !copy.victims.is_empty() {
+                continue;
+            }
+            let size = self.loaded.billed(copy.object, self.visit.row.unit).0;
+            let opened = usize::from(!copy.victims.is_empty());
+            let over = batch.len() >= BATCH_FILES || bytes + size > BATCH_BYTES || open + opened > open_max;
+            if over && !batch.is_empty() {
+                self.run_batch(std::mem::take(&mut batch))?;
+                if open > 0 {
+                    open_max = (open_max * 2).min(BATCH_OPEN);
+                }
+                (bytes, open) = (0, 0);
+            }
+            if self.outcome.full {
+                return Ok(());
+            }
+            if self.visit.observer.stop_requested() {
+                return Err(OpError::Stopped);
+            }
+            bytes += size;
+            open += opened;
+            batch.push(copy);
+        }
+        if !batch.is_empty() {
+            self.run_batch(batch)?;
+        }
+        if self.visit.observer.stop_requested() { Err(OpError::Stopped) } else { Ok(()) }
     }
-    let not_copied = finish(visit, tools, batch.copied, outcome)?;
-    failed.unreadable.extend(not_copied.into_iter().map(PlanRow::Known));
-    Ok(())
+
+    /// Stages a batch while the one before lands.
+    ///
+    /// One thing at a time where copies were removed for it, so that no more of them are missing than one batch has, and
+    /// on a disk that is slower when two things go on.
+    fn run_batch(&mut self, batch: Vec<PlannedCopy<'_>>) -> Result<(), OpError> {
+        let makes_room = batch.iter().any(|copy| !copy.victims.is_empty());
+        let alone = makes_room || self.options.streams < 2 || self.options.read_back;
+        if alone {
+            self.land()?;
+        }
+        let tasks = prepare(self.visit, self.loaded, self.tools, batch, self.outcome, self.failed)?;
+        let victims: Vec<u32> = tasks.iter().flat_map(|task| task.victims.iter().copied()).collect();
+        let evicted = remove(self.visit, self.loaded, self.tools.ledger, &victims, Why::Victim)?;
+        self.outcome.evicted.merge(evicted);
+        let views = views(self.visit, self.options.streams, tasks.len())?;
+        let (tools, halt) = (self.tools, AtomicBool::new(false));
+        let (landed, results) = std::thread::scope(|scope| {
+            let staging = scope.spawn(|| stage_all(tools, views, tasks, &halt));
+            let landed = self.land();
+            if landed.is_err() {
+                halt.store(true, Ordering::Relaxed);
+            }
+            (landed, staging.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let batch = sort_out(self.visit, results, landed.err());
+        let (_, rotten) = self.tools.copies.take_noticed();
+        record_rot(self.visit, &rotten)?;
+        self.outcome.rotten += rotten.len() as u64;
+        let batch = batch?;
+        self.outcome.full |= batch.full;
+        self.flying = Some(batch);
+        if alone { self.land() } else { Ok(()) }
+    }
+
+    /// Makes what was staged durable, claims it, and notes what could not be copied.
+    fn land(&mut self) -> Result<(), OpError> {
+        let Some(batch) = self.flying.take() else { return Ok(()) };
+        self.failed.displaced += batch.displaced.len() as u64;
+        for (what, path, why) in batch.left_out.into_iter().chain(batch.unfit) {
+            self.outcome.problems.add(&path, why);
+            self.failed.unreadable.push(what);
+        }
+        let not_copied = finish(self.visit, self.tools, batch.copied, self.outcome)?;
+        self.failed.unreadable.extend(not_copied.into_iter().map(PlanRow::Known));
+        Ok(())
+    }
 }
 
 /// Resolves the rows of a batch and opens the sources that victims would go for.
@@ -202,6 +244,11 @@ pub struct Batch {
     pub full: bool,
 }
 
+/// A view of the catalog for each thread that stages.
+fn views(visit: &Visit<'_>, streams: usize, tasks: usize) -> Result<Vec<View>, CatalogError> {
+    (0..streams.clamp(1, tasks.max(1))).map(|_| visit.catalog.view()).collect()
+}
+
 /// Stages a batch and sorts out what became of each copy. An error that ends the visit drops what was staged.
 pub fn staged(
     visit: &Visit<'_>,
@@ -209,11 +256,18 @@ pub fn staged(
     tools: &Tools<'_>,
     tasks: Vec<Task>,
 ) -> Result<Batch, OpError> {
-    let threads = streams.clamp(1, tasks.len().max(1));
-    let views = (0..threads).map(|_| visit.catalog.view()).collect::<Result<Vec<_>, _>>()?;
+    let views = views(visit, streams, tasks.len())?;
+    sort_out(visit, stage_all(tools, views, tasks, &AtomicBool::new(false)), None)
+}
+
+/// Sorts out what became of each copy. An error that ends the visit, met here or before, drops what was staged.
+fn sort_out(
+    visit: &Visit<'_>,
+    results: Vec<Result<Copied, (PlanRow, Failure)>>,
+    mut fatal: Option<OpError>,
+) -> Result<Batch, OpError> {
     let mut batch = Batch::default();
-    let mut fatal = None;
-    for result in stage_all(tools, views, tasks) {
+    for result in results {
         match result {
             Ok(done) => batch.copied.push(done),
             Err((what, Failure::File(path, why))) => batch.left_out.push((what, path, why)),

@@ -98,19 +98,19 @@ impl Failure {
 
 /// Stages the contents of a batch by as many threads as there are views of the catalog.
 ///
-/// After an error that concerns more than one file no further one begins.
+/// After an error that concerns more than one file no further one begins, nor when `halt` is set from outside.
 pub fn stage_all(
     tools: &Tools<'_>,
     views: Vec<View>,
     tasks: Vec<Task>,
+    halt: &AtomicBool,
 ) -> Vec<Result<Copied, (PlanRow, Failure)>> {
     let queue = Mutex::new(tasks.into_iter());
-    let halt = AtomicBool::new(false);
     let results: Vec<Vec<_>> = std::thread::scope(|scope| {
         let workers: Vec<_> = views
             .into_iter()
             .map(|view| {
-                let (queue, halt) = (&queue, &halt);
+                let queue = &queue;
                 scope.spawn(move || {
                     let stager = Stager { reader: view.read(), tools };
                     let mut results = Vec::new();

@@ -65,7 +65,8 @@ pub fn hash_pending(
     let accounts = Accounts::new();
     let finished = std::thread::scope(|scope| {
         let (jobs, todo) = bounded::<Job>(2 * FETCH as usize);
-        let (results, done) = bounded(256);
+        // Whoever reads goes on while a batch is recorded.
+        let (results, done) = bounded(RECORD_FILES);
         for _ in 0..threads() {
             let (todo, results, accounts) = (todo.clone(), results.clone(), &accounts);
             scope.spawn(move || work(&todo, &results, filesystems, accounts, problems, observer));
