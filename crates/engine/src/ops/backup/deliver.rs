@@ -11,8 +11,9 @@ use distbackup_core::plan::Tally;
 use super::execute::{finish, staged};
 use super::ledger::Ledger;
 use super::origins::{BadCopy, Copies, Holder, RottenFile, record_rot};
+use super::sources::Finder;
 use super::stage::{Task, Tools};
-use super::{Visit, VisitOutcome, name_of, publish, sources};
+use super::{Visit, VisitOutcome, name_of, publish};
 use crate::catalog::{Catalog, CatalogError, DiskRow, HeldObject, PlanRow, Wants};
 use crate::disk::Disk;
 use crate::ops::filesystems::Filesystems;
@@ -177,7 +178,7 @@ fn reachable(
             return Ok(Ok(()));
         }
     }
-    Ok(sources::open_known(&reader, tools.mapping, tools.filesystems, want.object)?.map(drop))
+    Ok(Finder::new(&reader, tools.mapping, tools.filesystems).open_known(want.object)?.map(drop))
 }
 
 fn run_batch(

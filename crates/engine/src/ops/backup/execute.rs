@@ -16,8 +16,9 @@ use super::ledger::Ledger;
 use super::origins::{Copies, record_rot};
 use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
+use super::sources::Finder;
 use super::stage::{Copied, Failure, Task, Tools, stage_all};
-use super::{BackupOptions, Visit, VisitOutcome, name_of, sources};
+use super::{BackupOptions, Visit, VisitOutcome, name_of};
 use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PendingKey, PlanRow, ProofKind, View};
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
@@ -204,12 +205,13 @@ fn prepare(
     failed: &mut Failed,
 ) -> Result<Vec<Task>, OpError> {
     let reader = visit.catalog.read();
+    let finder = Finder::new(&reader, tools.mapping, tools.filesystems);
     let mut tasks = Vec::with_capacity(batch.len());
     for copy in batch {
         let what = reader.plan_row(loaded, copy.object)?;
         let mut source = None;
         if let (false, PlanRow::Known(object)) = (copy.victims.is_empty(), &what) {
-            match sources::open_known(&reader, tools.mapping, tools.filesystems, *object)? {
+            match finder.open_known(*object)? {
                 Ok(found) => source = Some(found),
                 Err((path, why)) => {
                     report(visit, outcome, &path, &why);

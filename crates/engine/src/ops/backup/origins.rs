@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use distbackup_core::model::{DiskNo, ObjectNo};
 
 use super::Visit;
-use super::sources::{self, Source};
+use super::sources::{Finder, Source};
 use crate::catalog::{CatalogError, PendingKey, Reader};
 use crate::content::{Content, Segment};
 use crate::disk::{Disk, DiskError};
@@ -113,7 +113,7 @@ impl Givers {
         if reader.has_rotten_source(object)? {
             return Ok(false);
         }
-        Ok(sources::open_known(reader, &self.mapping, &self.filesystems, object)?.is_ok())
+        Ok(Finder::new(reader, &self.mapping, &self.filesystems).open_known(object)?.is_ok())
     }
 }
 

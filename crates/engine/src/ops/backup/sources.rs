@@ -1,9 +1,10 @@
 //! Where the content of an object can be read: the files of the sources that have it.
 
+use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use distbackup_core::model::{ObjectNo, Stamp};
+use distbackup_core::model::{DirNo, ObjectNo, Stamp, VirtualPath};
 
 use crate::catalog::{At, CatalogError, PendingKey, Reader};
 use crate::hash::SourceFile;
@@ -23,53 +24,67 @@ pub struct Source {
     pub stamp: Stamp,
 }
 
-/// Opens a file that has an object, unchanged since it was hashed (I6). `Err` says in words why there is none.
-pub fn open_known(
-    reader: &Reader<'_>,
-    mapping: &Mapping,
-    filesystems: &Filesystems,
-    object: ObjectNo,
-) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
-    let mut trouble = (Vec::new(), "no name of it is left in the sources".to_owned());
-    for reference in reader.references(object, NAMES_TRIED)? {
-        if !reference.live {
-            break; // live names come first
-        }
-        let key = PendingKey { directory: reference.directory, name: reference.name };
-        match open_entry(reader, mapping, filesystems, &key)? {
-            Ok(source) => return Ok(Ok(source)),
-            Err(why) => trouble = why,
-        }
-    }
-    Ok(Err(trouble))
+/// Finds the files of objects. For one thread: it remembers the folder of the last one, since neighbours come together.
+pub struct Finder<'f> {
+    reader: &'f Reader<'f>,
+    mapping: &'f Mapping,
+    filesystems: &'f Filesystems,
+    last: RefCell<Option<(DirNo, VirtualPath)>>,
 }
 
-/// Opens the file of one entry, if it is as the catalog knows it.
-pub fn open_entry(
-    reader: &Reader<'_>,
-    mapping: &Mapping,
-    filesystems: &Filesystems,
-    key: &PendingKey,
-) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
-    let path_of_folder = reader.path_of(key.directory)?;
-    let vpath = path_of_folder.join(&key.name);
-    let trouble = |why: String| Ok(Err((vpath.as_bytes().to_vec(), why)));
-    let Some(path) = mapping.real_path(&vpath) else {
-        return trouble("its source is not mapped any more".into());
-    };
-    let Some(entry) = reader.entry(key.directory, &key.name, At::Now)? else {
-        return trouble("it is not in the tree any more".into());
-    };
-    let file = match open_unchanged(&path, &entry.stamp, filesystems) {
-        Ok(file) => file,
-        Err(NotAsKnown::Changed) => {
-            return trouble("it changed since the last update; the next one will take it".into());
+impl<'f> Finder<'f> {
+    /// Looks with this reader's view of the catalog.
+    pub fn new(reader: &'f Reader<'f>, mapping: &'f Mapping, filesystems: &'f Filesystems) -> Self {
+        Finder { reader, mapping, filesystems, last: RefCell::default() }
+    }
+
+    /// Opens a file that has an object, unchanged since it was hashed (I6). `Err` says in words why there is none.
+    pub fn open_known(&self, object: ObjectNo) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
+        let mut trouble = (Vec::new(), "no name of it is left in the sources".to_owned());
+        for reference in self.reader.references(object, NAMES_TRIED)? {
+            if !reference.live {
+                break; // live names come first
+            }
+            let key = PendingKey { directory: reference.directory, name: reference.name };
+            match self.open_entry(&key)? {
+                Ok(source) => return Ok(Ok(source)),
+                Err(why) => trouble = why,
+            }
         }
-        Err(NotAsKnown::Gone(error)) => return trouble(format!("cannot open it: {error}")),
-        Err(NotAsKnown::Unreadable(why)) => return trouble(why),
-    };
-    let (key, vpath, stamp) = (key.clone(), vpath.as_bytes().to_vec(), entry.stamp);
-    Ok(Ok(Source { key, file, path, vpath, stamp }))
+        Ok(Err(trouble))
+    }
+
+    /// Opens the file of one entry, if it is as the catalog knows it.
+    pub fn open_entry(&self, key: &PendingKey) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
+        let vpath = self.path_of(key.directory)?.join(&key.name);
+        let trouble = |why: String| Ok(Err((vpath.as_bytes().to_vec(), why)));
+        let Some(path) = self.mapping.real_path(&vpath) else {
+            return trouble("its source is not mapped any more".into());
+        };
+        let Some(entry) = self.reader.entry(key.directory, &key.name, At::Now)? else {
+            return trouble("it is not in the tree any more".into());
+        };
+        let file = match open_unchanged(&path, &entry.stamp, self.filesystems) {
+            Ok(file) => file,
+            Err(NotAsKnown::Changed) => {
+                return trouble("it changed since the last update; the next one will take it".into());
+            }
+            Err(NotAsKnown::Gone(error)) => return trouble(format!("cannot open it: {error}")),
+            Err(NotAsKnown::Unreadable(why)) => return trouble(why),
+        };
+        let (key, vpath, stamp) = (key.clone(), vpath.as_bytes().to_vec(), entry.stamp);
+        Ok(Ok(Source { key, file, path, vpath, stamp }))
+    }
+
+    fn path_of(&self, directory: DirNo) -> Result<VirtualPath, CatalogError> {
+        let mut last = self.last.borrow_mut();
+        if let Some((_, path)) = last.as_ref().filter(|(known, _)| *known == directory) {
+            return Ok(path.clone());
+        }
+        let path = self.reader.path_of(directory)?;
+        *last = Some((directory, path.clone()));
+        Ok(path)
+    }
 }
 
 /// Why a file is not open as the catalog knows it.

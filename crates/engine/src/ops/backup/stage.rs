@@ -7,7 +7,7 @@ use distbackup_core::model::{Bytes, ObjectNo, SnapshotNo, billed};
 
 use super::ledger::Ledger;
 use super::origins::{Copies, Holder, Origin, RottenFile};
-use super::sources::{self, Source};
+use super::sources::{Finder, Source};
 use crate::catalog::{Captured, CatalogError, PendingKey, PlanRow, Reader, View};
 use crate::content::{Content, Segment};
 use crate::disk::{Disk, DiskError, StageError, Staged};
@@ -112,7 +112,9 @@ pub fn stage_all(
             .map(|view| {
                 let queue = &queue;
                 scope.spawn(move || {
-                    let stager = Stager { reader: view.read(), tools };
+                    let reader = view.read();
+                    let finder = Finder::new(&reader, tools.mapping, tools.filesystems);
+                    let stager = Stager { reader: &reader, finder, tools };
                     let mut results = Vec::new();
                     loop {
                         let task = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
@@ -147,7 +149,8 @@ enum Settled {
 
 /// One thread that stages.
 struct Stager<'s> {
-    reader: Reader<'s>,
+    reader: &'s Reader<'s>,
+    finder: Finder<'s>,
     tools: &'s Tools<'s>,
 }
 
@@ -178,10 +181,10 @@ impl Stager<'_> {
         holder: &Holder<'_>,
     ) -> Result<Option<Copied>, Failure> {
         let catalog = |error: CatalogError| Failure::Visit(error.into());
-        if !holder.may_have(&self.reader, object).map_err(catalog)? {
+        if !holder.may_have(self.reader, object).map_err(catalog)? {
             return Ok(None);
         }
-        let why = match Origin::copy(&self.reader, holder, object).map_err(catalog)? {
+        let why = match Origin::copy(self.reader, holder, object).map_err(catalog)? {
             Err(error) => error.to_string(),
             Ok(origin) => match self.attempt(task, origin) {
                 Ok(Settled::Good(copied)) => return Ok(Some(*copied)),
@@ -224,10 +227,9 @@ impl Stager<'_> {
     }
 
     fn open(&self, task: &Task) -> Result<Source, Failure> {
-        let (mapping, filesystems) = (self.tools.mapping, self.tools.filesystems);
         let opened = match &task.what {
-            PlanRow::Known(object) => sources::open_known(&self.reader, mapping, filesystems, *object),
-            PlanRow::Pending(key, _) => sources::open_entry(&self.reader, mapping, filesystems, key),
+            PlanRow::Known(object) => self.finder.open_known(*object),
+            PlanRow::Pending(key, _) => self.finder.open_entry(key),
         };
         match opened {
             Ok(Ok(source)) => Ok(source),
@@ -279,7 +281,7 @@ impl Stager<'_> {
             disk.discard(staged).map_err(Failure::Disk)?;
             return Err(self.unfit(name, format!("no place for it on the disk: {error}")));
         }
-        let judged = judge(&self.reader, self.tools, task, origin, &staged);
+        let judged = judge(self.reader, self.tools, task, origin, &staged);
         let dropped = match judged {
             Ok(Judged::Good { provisional, object }) => {
                 let copies_before = task.copies_before;
