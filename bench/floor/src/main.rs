@@ -213,7 +213,7 @@ fn copy(file: &Found, to: &Path, buffer: &mut [u8]) -> Result<u64, Failed> {
         }
         return Ok(bytes);
     }
-    let incoming = to.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
+    let incoming = to.join(format!("incoming-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
     let mut output = File::create_new(&incoming)?;
     let (hash, bytes) = read(file, buffer, &mut |part| Ok(output.write_all(part)?))?;
     std::fs::rename(incoming, place(hash))?;

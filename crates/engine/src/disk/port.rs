@@ -250,6 +250,12 @@ pub trait Disk: Sync {
     /// Whether files can share contents here ([`stage_clone`](Disk::stage_clone)). Leaves nothing behind.
     fn clones(&self) -> Result<bool, DiskError>;
 
+    /// As [`open`](Disk::open), after memory was asked to let go of what it remembers: verification right after a copy shall see
+    /// the medium (N10). A hint; [`read_back`](Disk::read_back) tells whether it was heard.
+    fn open_on_medium(&self, id: ObjectId) -> Result<Box<dyn Content + Send + '_>, DiskError> {
+        self.open(id)
+    }
+
     /// Stages what an ordinary file holds without taking room for it: both share the content until one of them is changed.
     /// `None` if the filesystem cannot do that, or not for this file.
     ///

@@ -23,8 +23,11 @@ pub(super) struct FileContent {
 impl FileContent {
     /// Reads `file` from its beginning to the size that it has now.
     pub fn new(file: File) -> io::Result<Self> {
-        let size = file.metadata()?.len();
-        Ok(FileContent { file, buffer: Vec::new(), position: 0, data_end: 0, size })
+        let stat = rustix::fs::fstat(&file)?;
+        let (size, allocated) = (u64::try_from(stat.st_size).unwrap_or(0), stat.st_blocks as u64 * 512);
+        // Where all blocks are there, there is no hole to be looked for.
+        let data_end = if allocated >= size { size } else { 0 };
+        Ok(FileContent { file, buffer: Vec::new(), position: 0, data_end, size })
     }
 
     /// Where the data that follows `position` begins, after a hole or at once, and where it ends.

@@ -172,6 +172,14 @@ impl Folder {
         }
     }
 
+    /// Opens a regular file below this folder for reading, in one call, if it lies on this filesystem and no symlink is on
+    /// the way. `None` for any other outcome, which [`Folder::folder`] and [`Folder::read`] explain.
+    pub fn read_below(&self, path: &str) -> Option<File> {
+        let fd = crate::platform::open_beneath(self.fd.as_fd(), path)?;
+        let stat = rustix::fs::fstat(&fd).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| File::from(fd))
+    }
+
     /// Makes a new file, for reading and writing; it is an error if there is anything of that name.
     pub fn create(&self, name: &str, mode: u32) -> Result<File, DiskError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -4,6 +4,7 @@
 //! mode, and nearly everything changes times. So: owner, attributes, mode, times.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +12,7 @@ use std::path::Path;
 
 use distbackup_core::model::{Kind, Metadata, Owner, Xattr, escape_bytes};
 
-use crate::platform::{self, Accounts, FileKind, Handle};
+use crate::platform::{self, Accounts, FileKind, Handle, Stat};
 
 /// How owners are chosen.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +69,34 @@ pub fn apply_at(
     mtime_ns: i64,
     options: Options<'_>,
 ) -> Vec<Unset> {
-    let handle = match hold(dir, name, kind) {
-        Ok(handle) => handle,
+    put(Handle::open_at(dir, name), kind, metadata, mtime_ns, options)
+}
+
+/// As [`apply_at`], on a file that is open for writing anyway, and bears `name` in the open folder `dir`.
+pub fn apply_to(
+    file: &File,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    metadata: &Metadata,
+    mtime_ns: i64,
+    options: Options<'_>,
+) -> Vec<Unset> {
+    put(Handle::of_open(file, dir, name), Kind::File, metadata, mtime_ns, options)
+}
+
+fn put(
+    handle: io::Result<Handle>,
+    kind: Kind,
+    metadata: &Metadata,
+    mtime_ns: i64,
+    options: Options<'_>,
+) -> Vec<Unset> {
+    let (handle, before) = match handle.and_then(|handle| expect(handle, kind)) {
+        Ok(held) => held,
         Err(reason) => return vec![Unset { what: "anything".into(), reason }],
     };
     let mut unset = Vec::new();
-    let forbidden = set_owner(&handle, &metadata.owner, options, &mut unset);
+    let forbidden = set_owner(&handle, &before, &metadata.owner, options, &mut unset);
     set_xattrs(&handle, &metadata.xattrs, &mut unset);
     if kind != Kind::Symlink {
         set_mode(&handle, kind, metadata.mode, forbidden, &mut unset);
@@ -82,10 +105,10 @@ pub fn apply_at(
     unset
 }
 
-fn hold(dir: BorrowedFd<'_>, name: &[u8], kind: Kind) -> io::Result<Handle> {
-    let handle = Handle::open_at(dir, name)?;
-    if handle.stat()?.kind == FileKind::Entry(kind) {
-        Ok(handle)
+fn expect(handle: Handle, kind: Kind) -> io::Result<(Handle, Stat)> {
+    let stat = handle.stat()?;
+    if stat.kind == FileKind::Entry(kind) {
+        Ok((handle, stat))
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "something of another kind stands there"))
     }
@@ -99,20 +122,19 @@ fn note(unset: &mut Vec<Unset>, what: &str, result: io::Result<()>) {
 
 /// Sets the owner where it differs. Returns the set-id bits that must not be set, because they would
 /// belong to another user or group than they did.
-fn set_owner(handle: &Handle, owner: &Owner, options: Options<'_>, unset: &mut Vec<Unset>) -> u32 {
+fn set_owner(
+    handle: &Handle,
+    before: &Stat,
+    owner: &Owner,
+    options: Options<'_>,
+    unset: &mut Vec<Unset>,
+) -> u32 {
     let mut uid = owner.uid;
     let mut gid = owner.gid;
     if let Some(accounts) = options.owner_by_name {
         uid = owner.user.as_deref().and_then(|name| accounts.uid(name)).unwrap_or(uid);
         gid = owner.group.as_deref().and_then(|name| accounts.gid(name)).unwrap_or(gid);
     }
-    let before = match handle.stat() {
-        Ok(stat) => stat,
-        Err(reason) => {
-            unset.push(Unset { what: "owner".into(), reason });
-            return SET_UID | SET_GID;
-        }
-    };
     let mut forbidden = 0;
     // One after the other: an ordinary user may set one of his groups, but never another owner.
     for (what, bit, differs, user, group) in [
@@ -181,7 +203,7 @@ fn set_mode(handle: &Handle, kind: Kind, mode: u32, forbidden: u32, unset: &mut 
 mod tests {
     use super::*;
     use crate::metadata::capture;
-    use crate::platform::{Stat, open_folder, stat_at};
+    use crate::platform::{open_folder, stat_at};
     use std::fs;
     use std::os::fd::OwnedFd;
 
@@ -216,7 +238,7 @@ mod tests {
         capture(folder.as_fd(), name.as_bytes(), &facts(folder, name), &Accounts::new()).unwrap()
     }
 
-    /// Puts `metadata` on `name` and returns what could not be set.
+    /// Puts `metadata` on `name` and returns what could not be set. A file gets it twice: by its name, and opened.
     fn put(folder: &OwnedFd, name: &str, kind: Kind, metadata: &Metadata, mtime_ns: i64) -> Vec<String> {
         let unset = apply_at(folder.as_fd(), name.as_bytes(), kind, metadata, mtime_ns, BY_NUMBER);
         unset.into_iter().map(|unset| unset.what).collect()

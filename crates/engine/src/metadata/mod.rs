@@ -7,5 +7,5 @@
 mod apply;
 mod capture;
 
-pub use apply::{Options, Unset, apply, apply_at};
+pub use apply::{Options, Unset, apply, apply_at, apply_to};
 pub use capture::{capture, capture_path};

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom};
@@ -158,6 +158,16 @@ pub fn btrfs_uuid(fd: BorrowedFd<'_>) -> Option<String> {
     // outlives the call and is valid for any bytes.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut info) };
     (result == 0 && info.uuid != [0; 16]).then(|| hexadecimal(&info.uuid))
+}
+
+/// Opens what lies below an open folder, on its filesystem and without symlinks on the way; `None` if there is none, or the
+/// kernel cannot do that in one call (before 5.6).
+pub fn open_beneath(dir: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    // Without NONBLOCK a pipe of that name would hold us for ever.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let way = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(dir, path, flags, Mode::empty(), way).ok()
 }
 
 /// Lets `to` share all of the content of `from`; `false` if these two cannot.

@@ -4,6 +4,7 @@
 //! straight to the inode and nowhere else, even if the inode is a symbolic link.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,11 +16,12 @@ use rustix::io::Errno;
 
 use crate::platform::stat::{Stat, stat_fd};
 
-/// One inode, held without being opened.
+/// One inode, held without being opened; or a file that is open anyway.
 #[derive(Debug)]
 pub struct Target {
     fd: OwnedFd,
-    path: CString,
+    /// Of a hold only: an open file takes all calls itself, without the way through /proc.
+    path: Option<CString>,
 }
 
 impl Target {
@@ -28,7 +30,12 @@ impl Target {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         let path = CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-        Ok(Target { fd, path })
+        Ok(Target { fd, path: Some(path) })
+    }
+
+    /// Takes hold of an open file. Its name is not needed here.
+    pub fn of_open(file: &File, _: BorrowedFd<'_>, _: &[u8]) -> io::Result<Self> {
+        Ok(Target { fd: file.as_fd().try_clone_to_owned()?, path: None })
     }
 
     /// What it is now.
@@ -43,32 +50,50 @@ impl Target {
 
     /// Sets the mode.
     pub fn set_mode(&self, mode: Mode) -> io::Result<()> {
-        through_proc(rustix::fs::chmodat(CWD, &self.path, mode, AtFlags::empty()))
+        match &self.path {
+            Some(path) => through_proc(rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())),
+            None => Ok(rustix::fs::fchmod(&self.fd, mode)?),
+        }
     }
 
     /// Sets both times.
     pub fn set_times(&self, times: &Timestamps) -> io::Result<()> {
-        through_proc(rustix::fs::utimensat(CWD, &self.path, times, AtFlags::empty()))
+        match &self.path {
+            Some(path) => through_proc(rustix::fs::utimensat(CWD, path, times, AtFlags::empty())),
+            None => Ok(rustix::fs::futimens(&self.fd, times)?),
+        }
     }
 
     /// Lists attributes.
     pub fn list_xattrs(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        rustix::fs::listxattr(&self.path, buffer)
+        match &self.path {
+            Some(path) => rustix::fs::listxattr(path, buffer),
+            None => rustix::fs::flistxattr(&self.fd, buffer),
+        }
     }
 
     /// Reads an attribute.
     pub fn get_xattr(&self, name: &CStr, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        rustix::fs::getxattr(&self.path, name, buffer)
+        match &self.path {
+            Some(path) => rustix::fs::getxattr(path, name, buffer),
+            None => rustix::fs::fgetxattr(&self.fd, name, buffer),
+        }
     }
 
     /// Sets an attribute.
     pub fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
-        through_proc(rustix::fs::setxattr(&self.path, name, value, XattrFlags::empty()))
+        match &self.path {
+            Some(path) => through_proc(rustix::fs::setxattr(path, name, value, XattrFlags::empty())),
+            None => Ok(rustix::fs::fsetxattr(&self.fd, name, value, XattrFlags::empty())?),
+        }
     }
 
     /// Removes an attribute.
     pub fn remove_xattr(&self, name: &[u8]) -> io::Result<()> {
-        through_proc(rustix::fs::removexattr(&self.path, name))
+        match &self.path {
+            Some(path) => through_proc(rustix::fs::removexattr(path, name)),
+            None => Ok(rustix::fs::fremovexattr(&self.fd, name)?),
+        }
     }
 }
 

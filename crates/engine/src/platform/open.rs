@@ -55,6 +55,12 @@ pub fn open_source_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<(File, Sta
     regular(open(dir, name, SOURCE)?)
 }
 
+/// Opens what lies below an open folder for reading, on its filesystem and without symlinks on the way; `None` if there is
+/// nothing of that kind, or the system cannot do that in one call (Linux before 5.6).
+pub fn open_beneath(dir: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
+    super::system::open_beneath(dir, path)
+}
+
 /// Tells the system that a file will be read from beginning to end; only ever makes it faster.
 pub fn advise_sequential(file: &File) {
     system::advise_sequential(file.as_fd());

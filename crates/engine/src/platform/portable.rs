@@ -61,6 +61,11 @@ pub fn mount_id(_: BorrowedFd<'_>) -> Option<u64> {
     None
 }
 
+/// There is no such call.
+pub fn open_beneath(_: BorrowedFd<'_>, _: &str) -> Option<OwnedFd> {
+    None
+}
+
 /// Nothing that we know of.
 pub fn clone_content(_: &std::fs::File, _: &std::fs::File) -> io::Result<bool> {
     Ok(false)
@@ -113,6 +118,11 @@ impl Target {
     pub fn open_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
         stat_at(dir, name)?;
         Ok(Target { dir: dir.try_clone_to_owned()?, name: name.to_vec() })
+    }
+
+    /// Remembers the name of an open file.
+    pub fn of_open(_: &std::fs::File, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
+        Target::open_at(dir, name)
     }
 
     /// What it is now.

@@ -109,6 +109,24 @@ impl FolderDisk {
         }
     }
 
+    fn open_object(&self, id: ObjectId, forget: bool) -> Result<Box<dyn Content + Send + '_>, DiskError> {
+        let name = id.hex();
+        let file = match self.root.read_below(&layout::object_path(id)) {
+            Some(file) => file,
+            // Step by step: that tells what is there instead.
+            None => {
+                let folder = self.objects(layout::prefix(id))?.ok_or(DiskError::Missing(id))?;
+                folder.read(&name)?.ok_or(DiskError::Missing(id))?
+            }
+        };
+        if forget {
+            forget_cached(&file);
+        }
+        let content = FileContent::new(file)
+            .map_err(|error| self.root.error("open", &layout::object_path(id), error))?;
+        Ok(Box::new(content))
+    }
+
     /// Makes everything written so far durable; `objects` is how many copies depend on it.
     ///
     /// Only names in folders of objects, `bad-objects/` and the disk's folder have to be synced where the
@@ -194,13 +212,11 @@ impl Disk for FolderDisk {
     }
 
     fn open(&self, id: ObjectId) -> Result<Box<dyn Content + Send + '_>, DiskError> {
-        let name = id.hex();
-        let folder = self.objects(layout::prefix(id))?.ok_or(DiskError::Missing(id))?;
-        let file = folder.read(&name)?.ok_or(DiskError::Missing(id))?;
-        // Verification right after a copy shall see the medium and not our own memory (N10).
-        forget_cached(&file);
-        let content = FileContent::new(file).map_err(|error| folder.error("open", &name, error))?;
-        Ok(Box::new(content))
+        self.open_object(id, false)
+    }
+
+    fn open_on_medium(&self, id: ObjectId) -> Result<Box<dyn Content + Send + '_>, DiskError> {
+        self.open_object(id, true)
     }
 
     fn read_back(&self, id: ObjectId) -> Result<ReadBack<'_>, DiskError> {

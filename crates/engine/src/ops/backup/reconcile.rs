@@ -344,7 +344,7 @@ fn orphan(
 
 /// Reads an object in full; a read error counts as a mismatch (D8).
 fn content_matches(visit: &Visit<'_>, id: ObjectId) -> Result<bool, OpError> {
-    let mut content = match visit.disk.open(id) {
+    let mut content = match visit.disk.open_on_medium(id) {
         Ok(content) => content,
         Err(DiskError::Missing(_) | DiskError::Io { .. }) => return Ok(false),
         Err(error) => return Err(OpError::disk(&visit.row.name)(error)),

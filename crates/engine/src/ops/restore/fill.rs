@@ -20,8 +20,11 @@ use crate::ops::OpError;
 use crate::platform::{self, Accounts};
 use crate::progress::{Event, Observer};
 
-/// Files on their way to the writing threads.
-const JOBS_UNDER_WAY: usize = 256;
+/// Parcels of files on their way to the writing threads.
+const JOBS_UNDER_WAY: usize = 16;
+/// So many of them go together, or so many bytes: to hand over each one alone takes longer than a small one itself.
+const JOBS_TOGETHER: usize = 16;
+const BYTES_TOGETHER: u64 = 1 << 20;
 
 /// A file to be written.
 struct Job {
@@ -115,7 +118,7 @@ pub fn fill(
     let shared = Shared::new(outcome, observer);
     let mut missing: HashMap<Vec<DiskNo>, Tally> = HashMap::new();
     let walked = std::thread::scope(|scope| {
-        let (jobs, todo) = bounded::<Job>(JOBS_UNDER_WAY);
+        let (jobs, todo) = bounded::<Vec<Job>>(JOBS_UNDER_WAY);
         for _ in 0..options.streams.max(1) {
             let (todo, shared) = (todo.clone(), &shared);
             scope.spawn(move || work(&todo, disks, options, shared));
@@ -131,16 +134,24 @@ pub fn fill(
             leaders,
             missing: &mut missing,
         };
-        walk::<OpError>(reader, options.at, selection, &mut |step| {
+        let (mut parcel, mut bytes) = (Vec::new(), 0u64);
+        let walked = walk::<OpError>(reader, options.at, selection, &mut |step| {
             if observer.stop_requested() {
                 return Err(OpError::Stopped);
             }
             if let Some(job) = filler.step(step)? {
-                // Every writer lives as long as this scope; none gone means none has failed.
-                let _ = jobs.send(job);
+                bytes = bytes.saturating_add(job.entry.stamp.size);
+                parcel.push(job);
+                if parcel.len() >= JOBS_TOGETHER || bytes >= BYTES_TOGETHER {
+                    // Every writer lives as long as this scope; none gone means none has failed.
+                    let _ = jobs.send(std::mem::take(&mut parcel));
+                    bytes = 0;
+                }
             }
             Ok(())
-        })
+        });
+        let _ = jobs.send(parcel);
+        walked
     });
     match walked {
         Ok(()) | Err(OpError::Stopped) => {}
@@ -385,8 +396,8 @@ fn is_there(folder: &Folder, name: &[u8], size: u64, id: &ObjectId, observer: &d
             .is_some_and(|file| entry::is_equal(file, id, &|| observer.stop_requested()).unwrap_or(false))
 }
 
-fn work(todo: &Receiver<Job>, disks: &[Readable<'_>], options: &RestoreOptions, shared: &Shared<'_>) {
-    for job in todo {
+fn work(todo: &Receiver<Vec<Job>>, disks: &[Readable<'_>], options: &RestoreOptions, shared: &Shared<'_>) {
+    for job in todo.iter().flatten() {
         if shared.observer.stop_requested() {
             continue;
         }
@@ -421,13 +432,15 @@ fn file(job: &Job, disks: &[Readable<'_>], options: &RestoreOptions, shared: &Sh
         }
     }
     // Held until it has its name: while it is locked, nobody takes it for a left-over.
-    let (_held, temporary) = match write(job, disks, shared) {
+    let (held, temporary) = match write(job, disks, shared) {
         Ok(Some(written)) => written,
         Ok(None) => return,
         Err(error) => return shared.problem(&job.path, &format!("cannot write it: {error}")),
     };
     // Metadata first: whoever sees the final name sees the whole file.
-    apply(job, options, shared, &temporary);
+    let mtime_ns = job.entry.stamp.mtime_ns;
+    let how = shared.apply_options(options);
+    shared.unset(metadata::apply_to(&held, job.folder.as_fd(), &temporary, &job.metadata, mtime_ns, how));
     let renamed = if options.overwrite {
         job.folder.rename(&temporary, name)
     } else {

@@ -65,7 +65,7 @@ impl Pass<'_> {
 }
 
 fn read(disk: &dyn Disk, id: ObjectId, observer: &dyn Observer) -> Verdict {
-    let mut content = match disk.open(id) {
+    let mut content = match disk.open_on_medium(id) {
         Ok(content) => content,
         Err(DiskError::Missing(_)) => return Verdict::Gone,
         Err(error) => return Verdict::Unreadable(error.to_string()),
