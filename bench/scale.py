@@ -174,7 +174,8 @@ def main():
                 sys.exit(str(error))
             counts[size], catalogs[size] = facts(folder / CATALOG), (folder / CATALOG).stat().st_size
         inside = sizes_inside(work / str(sizes[-1]) / CATALOG)
-    parts = [of_sizes(sizes, results, counts, catalogs)]
+    once = "One run" if options.runs == 1 else f"Medians of {options.runs} runs"
+    parts = [f"{once}, after one that warms the cache.", of_sizes(sizes, results, counts, catalogs)]
     if inside:
         parts.append(of_indexes(inside, counts[sizes[-1]][0]))
     text = "\n\n".join(parts) + "\n"
