@@ -68,7 +68,8 @@ pub fn walk<E: From<BrowseError>>(
     }
     let mut on_the_way = HashSet::from([DirNo::ROOT]);
     let mut count = Count::default();
-    let mut levels = vec![Level::new(root, wanted, DirNo::ROOT)];
+    let look = wanted || selection.may_name_below(&path);
+    let mut levels = vec![Level::new(root, wanted, look, DirNo::ROOT)];
     while let Some(level) = levels.last_mut() {
         let Some(entry) = level.next(reader, at)? else {
             each(Step::Leave { path: &path, entry: &level.row, wanted: level.wanted })?;
@@ -96,7 +97,8 @@ pub fn walk<E: From<BrowseError>>(
         if levels.len() > DEPTH_MAX || !on_the_way.insert(node) {
             return Err(BrowseError::Circle { path: path.display() }.into());
         }
-        levels.push(Level::new(entry, wanted, node));
+        let look = wanted || selection.may_name_below(&path);
+        levels.push(Level::new(entry, wanted, look, node));
     }
     Ok(())
 }
@@ -155,8 +157,9 @@ fn root_row(reader: Reader<'_>, at: At) -> Result<EntryRow, BrowseError> {
 }
 
 impl Level {
-    fn new(row: EntryRow, wanted: bool, node: DirNo) -> Self {
-        Level { row, wanted, node, entries: Vec::new().into_iter(), last: None, more: true }
+    /// A folder, empty unless somebody is to `look` into it.
+    fn new(row: EntryRow, wanted: bool, look: bool, node: DirNo) -> Self {
+        Level { row, wanted, node, entries: Vec::new().into_iter(), last: None, more: look }
     }
 
     fn next(&mut self, reader: Reader<'_>, at: At) -> Result<Option<EntryRow>, BrowseError> {

@@ -89,22 +89,33 @@ impl Reader<'_> {
                 statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
             let mut rows = statement.query([])?;
+            // Rows of one disk mostly come together: its place is looked up once for all of them.
+            let mut here: Option<(i64, usize, bool)> = None;
+            let mut held: Vec<(u64, u64, u64)> = Vec::new();
             while let Some(row) = rows.next()? {
                 let disk: i64 = row.get(1)?;
-                let at = *index.entry(disk).or_insert_with(|| {
-                    disks.push(disk);
-                    disks.len() - 1
-                });
+                let (_, at, leaves) = match here.filter(|&(known, ..)| known == disk) {
+                    Some(known) => known,
+                    None => {
+                        let at = *index.entry(disk).or_insert_with(|| {
+                            disks.push(disk);
+                            held.push((0, 0, 0));
+                            disks.len() - 1
+                        });
+                        *here.insert((disk, at, retiring.contains(&disk)))
+                    }
+                };
                 if let Some(seen) = slot(&slots, &mut seen, row.get(0)?) {
-                    if retiring.contains(&disk) {
+                    if leaves {
                         seen.leaving = u16::try_from(at + 1).unwrap_or(u16::MAX);
                     } else {
                         seen.copies = seen.copies.saturating_add(1);
                         seen.holder = u16::try_from(at).unwrap_or(u16::MAX);
                     }
-                    let held = levels.held.entry(DiskNo(disk)).or_default();
-                    held.0 += 1;
-                    held.1 += seen.size;
+                    if let Some(held) = held.get_mut(at) {
+                        held.0 += 1;
+                        held.1 += seen.size;
+                    }
                 }
             }
             let mut statement = self.connection.prepare_cached(
@@ -134,10 +145,11 @@ impl Reader<'_> {
                     (_, 0) => continue,
                     (_, leaving) => usize::from(leaving) - 1,
                 };
-                if let Some(&disk) = disks.get(holder) {
-                    levels.held.entry(DiskNo(disk)).or_default().2 += seen.size;
+                if let Some(held) = held.get_mut(holder) {
+                    held.2 += seen.size;
                 }
             }
+            levels.held = disks.into_iter().map(DiskNo).zip(held).collect();
             Ok(levels)
         };
         count().map_err(|source| CatalogError::sql("count copies", source))
