@@ -18,6 +18,8 @@ SECOND_BACKUP = "nothing-to-do backup"
 VERIFY = "verify"
 RESTORE = "restore"
 ONE_GO = "first backup in one go"
+# These are for what the medium holds, so memory must not answer.
+FROM_THE_MEDIUM = [VERIFY, RESTORE]
 # In this order; the last one begins with a fresh disk and a fresh catalog.
 STEPS = [FIRST_UPDATE, SECOND_UPDATE, BACKUP, SECOND_BACKUP, VERIFY, RESTORE]
 ALONE = [ONE_GO]

@@ -240,8 +240,14 @@ mod tests {
 
     /// Puts `metadata` on `name` and returns what could not be set. A file gets it twice: by its name, and opened.
     fn put(folder: &OwnedFd, name: &str, kind: Kind, metadata: &Metadata, mtime_ns: i64) -> Vec<String> {
-        let unset = apply_at(folder.as_fd(), name.as_bytes(), kind, metadata, mtime_ns, BY_NUMBER);
-        unset.into_iter().map(|unset| unset.what).collect()
+        let said = |unset: Vec<Unset>| unset.into_iter().map(|unset| unset.what).collect::<Vec<_>>();
+        let unset = said(apply_at(folder.as_fd(), name.as_bytes(), kind, metadata, mtime_ns, BY_NUMBER));
+        if let (Kind::File, Ok((file, _))) = (kind, platform::open_source_at(folder.as_fd(), name.as_bytes()))
+        {
+            let again = apply_to(&file, folder.as_fd(), name.as_bytes(), metadata, mtime_ns, BY_NUMBER);
+            assert_eq!(said(again), unset);
+        }
+        unset
     }
 
     #[test]
