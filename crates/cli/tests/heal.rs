@@ -161,6 +161,23 @@ fn d7_a_heal_that_is_killed_anywhere_goes_on_with_the_same_command() {
 }
 
 #[test]
+fn d7_a_staging_folder_that_was_being_made_when_the_run_was_killed_is_taken_again() {
+    let world = world_on(&["red", "blue"], 4);
+    rot_and_verify(&world, "red", &[1]);
+    lose_source(&world);
+    unplug(&world, "red");
+    // The identity was being written: it is a draft among what comes in, and has no name yet.
+    let staging = world.place("staging");
+    fs::create_dir_all(staging.join("distbackup-incoming")).unwrap();
+    fs::write(staging.join("distbackup-incoming/draft"), b"{ \"uuid\": ").unwrap();
+    let folder = staging.to_str().unwrap();
+    world.dsb.run(["heal", "--staging", folder]).code(3);
+    plug_in(&world, "red");
+    world.dsb.run(["heal", "--staging", folder]).ok();
+    assert_eq!(world.holders(&vpath(1)), ["blue", "red"]);
+}
+
+#[test]
 fn n3_a_disk_that_is_to_leave_counts_for_nothing_and_what_only_it_holds_goes_to_the_others() {
     let world = world_on(&["red"], 10);
     // Only history has these from now on, and only red.

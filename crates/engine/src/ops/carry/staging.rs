@@ -11,7 +11,7 @@ use distbackup_core::plan::Tally;
 
 use super::Errand;
 use crate::catalog::{Catalog, CatalogError, HeldObject, Reader, Wants};
-use crate::disk::{self, Disk, DiskError, FolderDisk, Identity, Listed, StageError};
+use crate::disk::{self, Disk, DiskError, FolderDisk, Identity, Listed, StageError, layout};
 use crate::ops::OpError;
 use crate::ops::backup::{BadCopy, Givers, Holder, Watched, strike_out_bad};
 use crate::ops::shelf::Connected;
@@ -79,9 +79,15 @@ impl StagingFolder {
             }
             None => {
                 refuse_unless_empty(folder)?;
-                let disk = FolderDisk::create(folder, &identity_for(set)).map_err(OpError::disk(&name))?;
+                match std::fs::create_dir(folder) {
+                    Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                        return Err(OpError::io("create", folder)(error));
+                    }
+                    _ => {}
+                }
+                // Before it is one: a run that is killed leaves none that others can read.
                 platform::make_private(folder).map_err(OpError::io("protect", folder))?;
-                disk
+                FolderDisk::create(folder, &identity_for(set)).map_err(OpError::disk(&name))?
             }
         };
         let mut staging = StagingFolder { folder: folder.to_owned(), disk, limit: Bytes(0) };
@@ -180,20 +186,25 @@ impl StagingFolder {
     }
 }
 
-/// A folder that holds something else is not taken for this.
+/// A folder that holds something else is not taken for this. What a run leaves that was killed before it had written the
+/// identity, its folder for what comes in, is nothing else.
 fn refuse_unless_empty(folder: &Path) -> Result<(), OpError> {
-    let mut entries = match std::fs::read_dir(folder) {
+    let failed = || OpError::io("list", folder);
+    let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(OpError::io("list", folder)(error)),
+        Err(error) => return Err(failed()(error)),
     };
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => {
+    for entry in entries {
+        let entry = entry.map_err(failed())?;
+        let is_folder = entry.file_type().map_err(failed())?.is_dir();
+        if !is_folder || entry.file_name() != layout::INCOMING {
             let what = format!("staging folder {}", folder.display());
-            Err(OpError::BadRequest { what, why: "it is not empty; name a new or an empty folder".into() })
+            let why = "it is not empty; name a new or an empty folder".into();
+            return Err(OpError::BadRequest { what, why });
         }
     }
+    Ok(())
 }
 
 fn identity_for(set: &SetUuid) -> Identity {
