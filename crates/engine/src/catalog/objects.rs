@@ -91,14 +91,22 @@ impl Reader<'_> {
 impl Writer<'_> {
     /// The row of a content, made if it is new.
     pub fn intern_object(&self, id: &ObjectId, size: Bytes) -> Result<ObjectNo, CatalogError> {
-        if let Some(row) = self.object_by_id(id)? {
-            return Ok(row.object);
+        // Most contents that come are new: to ask first would look for each of them twice.
+        const INSERT: &str =
+            "INSERT INTO object (sha256, size) VALUES (?1, ?2) ON CONFLICT (sha256) DO NOTHING";
+        let failed = |source| CatalogError::sql("record an object", source);
+        let new = self
+            .connection
+            .prepare_cached(INSERT)
+            .and_then(|mut statement| statement.execute((&id.0, columns::to_signed(size.0))))
+            .map_err(failed)?;
+        if new == 1 {
+            return Ok(ObjectNo(self.connection.last_insert_rowid()));
         }
-        self.connection
-            .prepare_cached("INSERT INTO object (sha256, size) VALUES (?1, ?2)")
-            .and_then(|mut statement| statement.insert((&id.0, columns::to_signed(size.0))))
-            .map(ObjectNo)
-            .map_err(|source| CatalogError::sql("record an object", source))
+        match self.object_by_id(id)? {
+            Some(row) => Ok(row.object),
+            None => Err(failed(rusqlite::Error::QueryReturnedNoRows)),
+        }
     }
 
     /// Forgets objects that nothing refers to and no disk holds; returns how many.

@@ -16,6 +16,11 @@ pub fn capture(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, accounts: &Account
     Ok(metadata(stat, platform::read_xattrs_at(dir, name)?, accounts))
 }
 
+/// Like [`capture`], of an open file.
+pub fn capture_open(file: BorrowedFd<'_>, stat: &Stat, accounts: &Accounts) -> io::Result<Metadata> {
+    Ok(metadata(stat, platform::read_xattrs_of(file)?, accounts))
+}
+
 /// Like [`capture`], by path: for the root of a source.
 pub fn capture_path(path: &Path, stat: &Stat, accounts: &Accounts) -> io::Result<Metadata> {
     Ok(metadata(stat, platform::read_xattrs(path)?, accounts))

@@ -8,4 +8,4 @@ mod apply;
 mod capture;
 
 pub use apply::{Options, Unset, apply, apply_at, apply_to};
-pub use capture::{capture, capture_path};
+pub use capture::{capture, capture_open, capture_path};

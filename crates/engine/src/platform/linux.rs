@@ -15,7 +15,7 @@ use super::mounts::Mounts;
 
 #[path = "linux_target.rs"]
 mod target;
-pub use target::{Target, get_xattr, list_xattrs, make_node, path_at};
+pub use target::{Target, get_xattr, get_xattr_of, list_xattrs, list_xattrs_of, make_node, path_at};
 
 /// Neither links nor automounters are followed: a `stat` must not mount anything.
 pub const STAT_FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW.union(AtFlags::NO_AUTOMOUNT);

@@ -115,6 +115,16 @@ pub fn get_xattr(path: &Path, name: &CStr, buffer: &mut [u8]) -> rustix::io::Res
     rustix::fs::lgetxattr(path, name, buffer)
 }
 
+/// Names of the attributes of an open file.
+pub fn list_xattrs_of(file: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    rustix::fs::flistxattr(file, buffer)
+}
+
+/// Reads an attribute of an open file.
+pub fn get_xattr_of(file: BorrowedFd<'_>, name: &CStr, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    rustix::fs::fgetxattr(file, name, buffer)
+}
+
 /// A short path to `name` in an open folder, however deep that folder lies.
 pub fn path_at(dir: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
     Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(OsStr::from_bytes(name))

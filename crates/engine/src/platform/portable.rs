@@ -176,6 +176,16 @@ pub fn get_xattr(_: &Path, _: &CStr, _: &mut [u8]) -> rustix::io::Result<usize> 
     Err(Errno::OPNOTSUPP)
 }
 
+/// Attributes are not supported here.
+pub fn list_xattrs_of(_: BorrowedFd<'_>, _: &mut [u8]) -> rustix::io::Result<usize> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// Attributes are not supported here.
+pub fn get_xattr_of(_: BorrowedFd<'_>, _: &CStr, _: &mut [u8]) -> rustix::io::Result<usize> {
+    Err(Errno::OPNOTSUPP)
+}
+
 /// Never used, because no attributes are read.
 pub fn path_at(_: BorrowedFd<'_>, _: &[u8]) -> PathBuf {
     PathBuf::new()

@@ -36,6 +36,14 @@ pub fn read_xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<Xattr>
     })
 }
 
+/// Like [`read_xattrs`], of an open file.
+pub fn read_xattrs_of(file: BorrowedFd<'_>) -> io::Result<Vec<Xattr>> {
+    collect(
+        |buffer| system::list_xattrs_of(file, buffer),
+        |name, buffer| system::get_xattr_of(file, name, buffer),
+    )
+}
+
 fn read(path: &Path) -> io::Result<Vec<Xattr>> {
     collect(|buffer| system::list_xattrs(path, buffer), |name, buffer| system::get_xattr(path, name, buffer))
 }

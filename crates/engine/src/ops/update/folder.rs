@@ -475,6 +475,27 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 "its modification time lies outside the years 1677 to 2262; the nearest one is recorded";
             self.walk.problems.add(folder.vpath().join(name).as_bytes(), why);
         }
+        if known.is_none()
+            && kind == Kind::File
+            && through.is_none()
+            && let Some(first) = &self.walk.first_reading
+            && let Some((hashed, metadata)) = first.read(&folder.folder, name, stat, &self.walk.accounts)
+        {
+            let entry = NewEntry {
+                directory,
+                name: name.to_vec(),
+                kind,
+                node: None,
+                object: None,
+                pending: false,
+                stamp,
+                metadata,
+                target: None,
+                holes: hashed.holes,
+            };
+            self.parcel.push(Difference::Read(Box::new(entry), hashed.id));
+            return Ok(());
+        }
         let captured = match through {
             None => metadata::capture(folder.folder.as_fd(), name, stat, &self.walk.accounts),
             Some(target) => {

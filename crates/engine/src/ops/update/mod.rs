@@ -6,10 +6,11 @@
 //! an interrupted update goes on at the file where it stopped.
 //!
 //! Files: `walk` (threads and folders), `folder` (one folder against its rows), `follow` (links
-//! that are followed), `record` (the
+//! that are followed), `first` (files that a scan reads), `record` (the
 //! transaction), `filesystems` (stable identities), `capture` (hashing), `sidecar` (files that rank the one beside them).
 
 mod capture;
+mod first;
 mod folder;
 mod follow;
 mod place;

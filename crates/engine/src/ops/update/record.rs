@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use distbackup_core::model::{DirNo, FilesystemNo, LinkNo, RunNo, SnapshotNo, SourceNo, Stamp};
+use distbackup_core::model::{
+    Bytes, DirNo, FilesystemNo, LinkNo, ObjectId, RunNo, SnapshotNo, SourceNo, Stamp,
+};
+use distbackup_core::plan::Tally;
 
 use crate::catalog::{CatalogError, CatalogTime, LinkName, NewEntry, ScanTotals, Writer};
 
@@ -12,6 +15,8 @@ use crate::catalog::{CatalogError, CatalogTime, LinkName, NewEntry, ScanTotals, 
 pub enum Difference {
     /// A name that was not there.
     Birth(Box<NewEntry>),
+    /// A new file that was read where it was found; its content has no row yet.
+    Read(Box<NewEntry>, ObjectId),
     /// A name that is something else now.
     Replacement(Box<NewEntry>),
     /// A name that is gone.
@@ -49,6 +54,8 @@ pub struct Recorded {
     pub changed: u64,
     pub removed: u64,
     pub moved: u64,
+    /// Files that were read.
+    pub hashed: Tally,
 }
 
 /// Records differences as they come; [`Recorder::finish`] closes the snapshot.
@@ -84,6 +91,14 @@ impl<'w, 'c> Recorder<'w, 'c> {
             Difference::Birth(entry) => {
                 let snapshot = self.snapshot()?;
                 self.recorded.added += 1;
+                self.writer.insert_entry(&entry, snapshot)
+            }
+            Difference::Read(mut entry, id) => {
+                let snapshot = self.snapshot()?;
+                let size = Bytes(entry.stamp.size);
+                self.recorded.added += 1;
+                self.recorded.hashed.add(size);
+                entry.object = Some(self.writer.intern_object(&id, size)?);
                 self.writer.insert_entry(&entry, snapshot)
             }
             Difference::Replacement(entry) => {

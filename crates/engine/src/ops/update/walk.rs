@@ -15,6 +15,7 @@ use crossbeam_channel::{Sender, bounded};
 use distbackup_core::model::{Bytes, DirNo, FilesystemNo, LinkNo, RunNo, VirtualPath};
 use distbackup_core::rules::ConfigTree;
 
+use super::first::FirstReading;
 use super::folder;
 use super::place::Place;
 use super::record::{Difference, MovedFolders, Recorder};
@@ -146,6 +147,8 @@ pub struct Walk<'m, 'p> {
     pub observer: &'p dyn Observer,
     pub moved: MovedFolders,
     pub accept: bool,
+    /// Set while files are read where they are found.
+    pub first_reading: Option<FirstReading>,
     kept: Mutex<Vec<Kept>>,
     next_node: AtomicI64,
     pub counts: Counts,
@@ -265,6 +268,7 @@ pub fn scan(
     outcome: &mut UpdateOutcome,
 ) -> Result<(), OpError> {
     let (next_node, next_link): (DirNo, LinkNo) = catalog.read().next_numbers()?;
+    let reads = !options.scan_only && !catalog.read().has_entries(DirNo::ROOT)?;
     let walk = Walk {
         stack: Mutex::default(),
         wake: Condvar::new(),
@@ -276,6 +280,7 @@ pub fn scan(
         observer,
         moved: MovedFolders::default(),
         accept: options.accept,
+        first_reading: reads.then(FirstReading::begin),
         kept: Mutex::default(),
         next_node: AtomicI64::new(next_node.0),
         counts: Counts::default(),
@@ -338,6 +343,7 @@ pub fn scan(
     outcome.changed = recorded.changed;
     outcome.removed = recorded.removed;
     outcome.moved = recorded.moved;
+    outcome.hashed = recorded.hashed;
     outcome.kept.extend(walk.kept.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()));
     outcome.kept.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(())
