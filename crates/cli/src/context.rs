@@ -209,7 +209,9 @@ impl<'r> Context<'r> {
             return Ok(None);
         }
         let now_ns = self.clock().now_ns();
-        Ok(Some(catalog.write("record a run", |writer| writer.record_run_begin(&self.command, now_ns))?))
+        Ok(Some(
+            catalog.write_aside("record a run", |writer| writer.record_run_begin(&self.command, now_ns))?,
+        ))
     }
 
     /// Records how the command ended. Where it failed, and the catalog now fails too, the first failure is the one to
@@ -227,7 +229,7 @@ impl<'r> Context<'r> {
             Err(failure) => (failure.advice().exit, failure.to_string()),
         };
         let now_ns = self.clock().now_ns();
-        let recorded: Result<(), CatalogError> = catalog.write("record the end of a run", |writer| {
+        let recorded: Result<(), CatalogError> = catalog.write_aside("record the end of a run", |writer| {
             writer.record_run_end(run, now_ns, exit.0, &result, &details.to_string())
         });
         match recorded {

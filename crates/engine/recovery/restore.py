@@ -33,7 +33,7 @@ except ImportError:                             # not a Unix
     grp = pwd = None
 
 APPLICATION_ID = 0x64736232                     # "dsb2"
-SCHEMA = 104
+SCHEMA = 105
 OLDEST_SCHEMA = 100                             # what is read here is the same since then
 BLOCK = 1 << 20
 HOLES_MAX = 65536

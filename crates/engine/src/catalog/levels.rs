@@ -1,14 +1,16 @@
-//! Counts of live data by number of copies, derived by reading each table once (DESIGN 4: no kept counters).
+//! Counts of live data by number of copies, derived by reading each table once (DESIGN 4: no kept counters), and
+//! remembered until something changes.
 
 use std::collections::HashMap;
 
 use distbackup_core::model::{Bytes, DiskNo};
+use serde::{Deserialize, Serialize};
 
 use super::slots::Slots;
 use super::{CatalogError, Reader, columns};
 
 /// Files, their distinct contents, and the bytes of these.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Names.
     pub files: u64,
@@ -27,7 +29,7 @@ impl Counted {
 }
 
 /// What was counted. Copies on disks that are to leave the set are held there, and do not count otherwise.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Levels {
     /// Live objects with exactly so many copies.
     pub levels: Vec<Counted>,
@@ -37,6 +39,37 @@ pub struct Levels {
     pub too_large: Counted,
     /// By disk: objects, bytes, and bytes of live objects that only it holds.
     pub held: HashMap<DiskNo, (u64, u64, u64)>,
+}
+
+/// [`Levels`] as they are kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    levels: Vec<Counted>,
+    empty_files: u64,
+    too_large: Counted,
+    held: Vec<(i64, u64, u64, u64)>,
+}
+
+impl Levels {
+    fn to_kept(&self) -> Kept {
+        Kept {
+            levels: self.levels.clone(),
+            empty_files: self.empty_files,
+            too_large: self.too_large,
+            held: self.held.iter().map(|(disk, &(a, b, c))| (disk.0, a, b, c)).collect(),
+        }
+    }
+}
+
+impl From<Kept> for Levels {
+    fn from(kept: Kept) -> Self {
+        Levels {
+            levels: kept.levels,
+            empty_files: kept.empty_files,
+            too_large: kept.too_large,
+            held: kept.held.into_iter().map(|(disk, a, b, c)| (DiskNo(disk), (a, b, c))).collect(),
+        }
+    }
 }
 
 /// Gathered about one object.
@@ -66,6 +99,23 @@ impl Reader<'_> {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| CatalogError::sql("count the levels of disks", source))
+    }
+
+    /// Live data by number of copies: as it was counted last if nothing has changed since, else counted and kept.
+    pub fn levels(&self, large: Bytes) -> Result<Levels, CatalogError> {
+        let question = format!("levels, large from {}", large.0);
+        let kept = self.kept_answer(&question)?;
+        if let Some(kept) = kept.and_then(|answer| serde_json::from_str::<Kept>(&answer).ok()) {
+            let levels = Levels::from(kept);
+            debug_assert_eq!(levels, self.count_levels(large)?, "something changed that says it does not");
+            return Ok(levels);
+        }
+        let changes = self.changes()?;
+        let levels = self.count_levels(large)?;
+        if let Ok(answer) = serde_json::to_string(&levels.to_kept()) {
+            self.keep_answer(&question, changes, &answer);
+        }
+        Ok(levels)
     }
 
     /// Counts live data by number of copies; 16 bytes of memory for each object.

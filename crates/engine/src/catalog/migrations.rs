@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0102.sql"),
     include_str!("schema/0103.sql"),
     include_str!("schema/0104.sql"),
+    include_str!("schema/0105.sql"),
 ];
 
 /// Newest schema.

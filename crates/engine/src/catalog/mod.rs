@@ -19,6 +19,7 @@ mod disks;
 mod error;
 mod forget;
 mod history;
+mod kept;
 mod levels;
 mod lost;
 mod merge;
@@ -43,6 +44,7 @@ mod verify;
 mod version1;
 mod wants;
 
+use std::cell::Cell;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +133,15 @@ pub struct Reader<'c> {
 #[derive(Debug)]
 pub struct Writer<'c> {
     reader: Reader<'c>,
+    /// No kept answer is about what is changed.
+    aside: Cell<bool>,
+}
+
+impl Writer<'_> {
+    /// Says that nothing in this transaction changes a kept answer: it only notes times, or what was seen.
+    pub fn leaves_answers(&self) {
+        self.aside.set(true);
+    }
 }
 
 impl<'c> Deref for Writer<'c> {
@@ -226,6 +237,18 @@ impl Catalog {
             .map_err(|source| CatalogError::sql("open a view", source))
     }
 
+    /// As [`Catalog::write`], for what no kept answer is about: the log of runs, times, and what was seen of a disk.
+    pub fn write_aside<T, E: From<CatalogError>>(
+        &mut self,
+        what: &'static str,
+        work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.write(what, |writer| {
+            writer.leaves_answers();
+            work(writer)
+        })
+    }
+
     /// Runs `work` in one transaction, durable when this returns `Ok`; nothing is changed otherwise.
     pub fn write<T, E: From<CatalogError>>(
         &mut self,
@@ -236,7 +259,13 @@ impl Catalog {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|source| CatalogError::sql(what, source))?;
-        let outcome = work(&Writer { reader: Reader { connection: &transaction } })?;
+        let writer = Writer { reader: Reader { connection: &transaction }, aside: Cell::new(false) };
+        let outcome = work(&writer)?;
+        if !writer.aside.get() {
+            transaction
+                .execute("UPDATE catalog SET changes = changes + 1", [])
+                .map_err(|source| CatalogError::sql(what, source))?;
+        }
         transaction.commit().map_err(|source| CatalogError::sql(what, source))?;
         Ok(outcome)
     }

@@ -57,7 +57,8 @@ pub fn check_name(name: &str) -> Result<(), OpError> {
 /// Adds a disk to the set, or takes one back that belongs to it; never overwrites another (D13).
 pub fn add(catalog: &mut Catalog, clock: &dyn Clock, request: &AddDisk<'_>) -> Result<Added, OpError> {
     check_name(request.name)?;
-    let now_ns = catalog.write("note the time", |writer| writer.advance_time(clock.now_ns(), false))?.now_ns;
+    let now_ns =
+        catalog.write_aside("note the time", |writer| writer.advance_time(clock.now_ns(), false))?.now_ns;
     make_folder(request.folder)?;
     let folder = std::fs::canonicalize(request.folder).map_err(OpError::io("open", request.folder))?;
     let set = catalog.read().set_uuid()?;
@@ -110,7 +111,9 @@ pub fn add(catalog: &mut Catalog, clock: &dyn Clock, request: &AddDisk<'_>) -> R
     }
     let row = shelf::named(&catalog.read(), request.name)?;
     let connected = shelf::open_at(catalog, row, &folder)?;
-    catalog.write("record that a disk was seen", |writer| writer.record_disk_seen(&connected.row, now_ns))?;
+    catalog.write_aside("record that a disk was seen", |writer| {
+        writer.record_disk_seen(&connected.row, now_ns)
+    })?;
     let shares_source = shares_source(catalog, &folder)?;
     Ok(Added { connected, adopted, shares_source })
 }

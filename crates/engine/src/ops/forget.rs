@@ -87,7 +87,7 @@ pub fn forget(catalog: &mut Catalog, chosen: &[SnapshotRow]) -> Result<Forgotten
 
 /// Catalog time as a run sees it that forgets: nothing is given up for a leap of the clock.
 pub fn time(catalog: &mut Catalog, clock_ns: i64) -> Result<CatalogTime, OpError> {
-    Ok(catalog.write("read the time", |writer| writer.advance_time(clock_ns, false))?)
+    Ok(catalog.write_aside("read the time", |writer| writer.advance_time(clock_ns, false))?)
 }
 
 #[cfg(test)]

@@ -59,6 +59,12 @@ pub fn settle(
     if catalog.read().expired_up_to(time)?.is_none() {
         return Ok((held, 0));
     }
-    let expired = catalog.write("expire history", |writer| writer.expire_history(time, limit))?;
+    let expired = catalog.write("expire history", |writer| -> Result<u64, CatalogError> {
+        let expired = writer.expire_history(time, limit)?;
+        if expired == 0 {
+            writer.leaves_answers();
+        }
+        Ok(expired)
+    })?;
     Ok((held, expired))
 }

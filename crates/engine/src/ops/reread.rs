@@ -120,7 +120,7 @@ pub fn reread(
     observer: &dyn Observer,
 ) -> Result<RereadOutcome, OpError> {
     let began = Instant::now();
-    let time = catalog.write("note the time", |writer| writer.advance_time(clock.now_ns(), false))?;
+    let time = catalog.write_aside("note the time", |writer| writer.advance_time(clock.now_ns(), false))?;
     let reader = catalog.read();
     let (ages, rereads) = (reader.read_ages()?, reader.reread_times()?);
     let mut newest_ns = options.part.newest_ns(time.now_ns);

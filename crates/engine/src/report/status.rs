@@ -75,7 +75,7 @@ pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
         .map(|row| row.capacity.0.min(row.file_max.0))
         .max()
         .unwrap_or(0);
-    let counted = reader.count_levels(Bytes(largest))?;
+    let counted = reader.levels(Bytes(largest))?;
     let mut status = Status {
         levels: counted.levels.iter().map(level).collect(),
         empty_files: counted.empty_files,
@@ -102,12 +102,25 @@ pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
 fn below_target(reader: &Reader<'_>, status: &Status) -> Result<Tally, CatalogError> {
     let mut below = Tally { objects: status.pending.files, bytes: status.pending.bytes };
     if reader.path_configs()?.iter().any(|(_, config)| config.mincopies.is_some()) {
-        // Time only matters for what may be deleted.
-        below.merge(Prospect::load(reader, 0, &[])?.by_state().below_target);
+        below.merge(below_own_targets(reader)?);
         return Ok(below);
     }
     for level in status.levels.iter().take(usize::from(COPIES_WANTED)) {
         below.merge(Tally { objects: level.objects, bytes: level.bytes });
     }
+    Ok(below)
+}
+
+/// Live objects below the targets of their paths: as they were counted last if nothing has changed since.
+fn below_own_targets(reader: &Reader<'_>) -> Result<Tally, CatalogError> {
+    const QUESTION: &str = "below target";
+    let kept = reader.kept_answer(QUESTION)?;
+    if let Some((objects, bytes)) = kept.and_then(|answer| serde_json::from_str(&answer).ok()) {
+        return Ok(Tally { objects, bytes: Bytes(bytes) });
+    }
+    let changes = reader.changes()?;
+    // Time only matters for what may be deleted.
+    let below = Prospect::load(reader, 0, &[])?.by_state().below_target;
+    reader.keep_answer(QUESTION, changes, &format!("[{},{}]", below.objects, below.bytes.0));
     Ok(below)
 }

@@ -197,7 +197,7 @@ impl<'a> Visit<'a> {
         observer: &'a dyn Observer,
     ) -> Result<(Self, VisitOutcome), OpError> {
         let identity = disk.identity().map_err(OpError::disk(&row.name))?;
-        let time = catalog.write("note the time", |writer| writer.advance_time(clock_ns, false))?;
+        let time = catalog.write_aside("note the time", |writer| writer.advance_time(clock_ns, false))?;
         let mut visit = Visit {
             catalog,
             disk,
@@ -292,7 +292,8 @@ impl<'a> Visit<'a> {
 
     fn note_seen(&mut self) -> Result<(), OpError> {
         let (row, now_ns) = (&self.row, self.time.now_ns);
-        self.catalog.write("record that a disk was seen", |writer| writer.record_disk_seen(row, now_ns))?;
+        self.catalog
+            .write_aside("record that a disk was seen", |writer| writer.record_disk_seen(row, now_ns))?;
         Ok(())
     }
 
@@ -306,12 +307,13 @@ impl<'a> Visit<'a> {
         let counter = self.row.stamp.counter.max(found) + 1;
         let next = DiskStamp { counter, random: platform::random_bits() };
         let disk = self.row.disk;
-        self.catalog.write("record the begin of a visit", |writer| writer.record_visit_begin(disk, next))?;
+        self.catalog
+            .write_aside("record the begin of a visit", |writer| writer.record_visit_begin(disk, next))?;
         self.identity.stamp = Some(next);
         self.identity.set = Some(self.catalog.read().set_uuid()?);
         self.identity.name.clone_from(&self.row.name);
         self.disk.write_identity(&self.identity).map_err(OpError::disk(&self.row.name))?;
-        self.catalog.write("record the stamp", |writer| writer.record_stamp(disk, next))?;
+        self.catalog.write_aside("record the stamp", |writer| writer.record_stamp(disk, next))?;
         self.row.stamp = next;
         self.row.open_visit = true;
         self.writing = true;

@@ -36,7 +36,7 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
         return Ok(true);
     }
     let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
-    visit.catalog.write("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
+    visit.catalog.write_aside("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
     refresh_page(visit);
     Ok(true)
 }
@@ -97,9 +97,9 @@ fn write_copy(visit: &mut Visit<'_>, in_question: bool) -> Result<(), OpError> {
     visit.catalog.write_copy(&local)?;
     let hash = visit.disk.publish_catalog(&local).map_err(OpError::disk(&name))?;
     let disk = visit.row.disk;
-    visit
-        .catalog
-        .write("record the catalog copy", |writer| writer.record_catalog_copy(disk, generation, &hash))?;
+    visit.catalog.write_aside("record the catalog copy", |writer| {
+        writer.record_catalog_copy(disk, generation, &hash)
+    })?;
     Ok(())
 }
 

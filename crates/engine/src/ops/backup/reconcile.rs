@@ -95,7 +95,7 @@ fn compare(visit: &mut Visit<'_>, dry_run: bool, found: &mut Reconciled) -> Resu
         expire_orphans(visit, found)?;
         if visit.row.open_visit {
             let disk = visit.row.disk;
-            visit.catalog.write("record a comparison", |writer| writer.record_compared(disk))?;
+            visit.catalog.write_aside("record a comparison", |writer| writer.record_compared(disk))?;
             visit.row.open_visit = false;
         }
     }

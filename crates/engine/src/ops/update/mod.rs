@@ -117,7 +117,7 @@ pub fn update(
     let filesystems = Filesystems::load(&catalog.read())?;
     let problems = SharedProblems::new(observer);
     let time =
-        catalog.write("note the time", |writer| writer.advance_time(clock.now_ns(), options.accept))?;
+        catalog.write_aside("note the time", |writer| writer.advance_time(clock.now_ns(), options.accept))?;
     outcome.clock_leapt = time.leap;
 
     observer.event(Event::Begin { phase: Phase::Scan, files: 0, bytes: Bytes(0) });
@@ -141,7 +141,7 @@ pub fn update(
     capture::hash_pending(catalog, which, &mapping, &filesystems, &problems, observer, &mut outcome)?;
     let moment = Moment::Update { accept: options.accept };
     (outcome.held, outcome.expired) = guard::settle(catalog, time, moment)?;
-    catalog.write("forget old readings of sources", |writer| writer.forget_old_source_reads())?;
+    catalog.write_aside("forget old readings of sources", |writer| writer.forget_old_source_reads())?;
     let (files, bytes) = catalog.read().pending_total(Pending::All)?;
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();

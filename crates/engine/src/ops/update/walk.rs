@@ -330,7 +330,11 @@ pub fn scan(
             return Err(OpError::Stopped);
         }
         filesystems.record(writer)?;
-        Ok(recorder.finish(&walk.moved, next_link)?)
+        let recorded = recorder.finish(&walk.moved, next_link)?;
+        if recorded.snapshot.is_none() {
+            writer.leaves_answers();
+        }
+        Ok(recorded)
     })?;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     outcome.files.objects = count(&walk.counts.files);

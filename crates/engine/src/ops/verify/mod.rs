@@ -154,7 +154,7 @@ pub fn verify(
     options: &VerifyOptions,
     observer: &dyn Observer,
 ) -> Result<VerifyOutcome, OpError> {
-    let time = catalog.write("note the time", |writer| writer.advance_time(clock.now_ns(), false))?;
+    let time = catalog.write_aside("note the time", |writer| writer.advance_time(clock.now_ns(), false))?;
     let began = Instant::now();
     let mut pass = Pass {
         catalog,
