@@ -216,27 +216,55 @@ impl Writer<'_> {
 
     /// Claims a copy that is durably on the disk, or renews what proves it.
     pub fn claim_copy(&self, object: ObjectNo, disk: DiskNo, proof: ProofNo) -> Result<(), CatalogError> {
-        const SQL: &str = "
+        self.claim_copies(disk, [(object, proof)])
+    }
+
+    /// Claims copies that are durably on a disk, or renews what proves them. What was noted against them goes.
+    pub fn claim_copies(
+        &self,
+        disk: DiskNo,
+        copies: impl IntoIterator<Item = (ObjectNo, ProofNo)>,
+    ) -> Result<(), CatalogError> {
+        const CLAIM: &str = "
             INSERT INTO copy (object, disk, proof) VALUES (?1, ?2, ?3)
             ON CONFLICT (object, disk) DO UPDATE SET proof = excluded.proof";
+        // A removal that was recorded before must not touch a name that is taken again.
+        const NOTES: [(&str, &str); 4] = [
+            (
+                "SELECT EXISTS (SELECT 1 FROM copy_doubt WHERE disk = ?1)",
+                "DELETE FROM copy_doubt WHERE object = ?1 AND disk = ?2",
+            ),
+            (
+                "SELECT EXISTS (SELECT 1 FROM orphan WHERE disk = ?1)",
+                "DELETE FROM orphan WHERE disk = ?2 AND sha256 = (SELECT sha256 FROM object WHERE id = ?1)",
+            ),
+            (
+                "SELECT EXISTS (SELECT 1 FROM removal WHERE disk = ?1)",
+                "DELETE FROM removal WHERE disk = ?2 AND sha256 = (SELECT sha256 FROM object WHERE id = ?1)",
+            ),
+            (
+                "SELECT EXISTS (SELECT 1 FROM lost_copy WHERE disk = ?1)",
+                "DELETE FROM lost_copy WHERE disk = ?2 AND object = ?1",
+            ),
+        ];
         let work = || -> rusqlite::Result<()> {
-            self.connection.prepare_cached(SQL)?.execute((object.0, disk.0, proof.0))?;
-            self.connection
-                .prepare_cached("DELETE FROM copy_doubt WHERE object = ?1 AND disk = ?2")?
-                .execute((object.0, disk.0))?;
-            self.connection
-                .prepare_cached("DELETE FROM orphan WHERE disk = ?2 AND sha256 = (SELECT sha256 FROM object WHERE id = ?1)")?
-                .execute((object.0, disk.0))?;
-            // The name is taken again: a removal that was recorded before must not touch it.
-            self.connection
-                .prepare_cached("DELETE FROM removal WHERE disk = ?2 AND sha256 = (SELECT sha256 FROM object WHERE id = ?1)")?
-                .execute((object.0, disk.0))?;
-            self.connection
-                .prepare_cached("DELETE FROM lost_copy WHERE disk = ?2 AND object = ?1")?
-                .execute((object.0, disk.0))?;
+            // Mostly nothing is noted against any copy of the disk: asked once, not for each of them.
+            let mut forget = Vec::new();
+            for (any, delete) in NOTES {
+                if self.connection.prepare_cached(any)?.query_row([disk.0], |row| row.get(0))? {
+                    forget.push(self.connection.prepare_cached(delete)?);
+                }
+            }
+            let mut claim = self.connection.prepare_cached(CLAIM)?;
+            for (object, proof) in copies {
+                claim.execute((object.0, disk.0, proof.0))?;
+                for statement in &mut forget {
+                    statement.execute((object.0, disk.0))?;
+                }
+            }
             Ok(())
         };
-        work().map_err(|source| CatalogError::sql("record a copy", source))
+        work().map_err(|source| CatalogError::sql("record copies", source))
     }
 
     /// Strikes out a copy that is not on the disk any more, or not whole.

@@ -78,7 +78,7 @@ pub use snapshots::{At, SnapshotRow};
 pub use sources::{SHARED, SourceRow};
 pub use takeover::TakenOver;
 pub use tree::{Captured, LinkName, NewEntry, ScanTotals};
-pub use tree_read::{Entries, EntryRow, Pending, PendingKey, PendingRow};
+pub use tree_read::{Entries, EntryRow, FileOf, Pending, PendingKey, PendingRow};
 pub use verify::{Age, AgedCopy, VerifyProgress};
 pub use version1::{Version1, Version1Disk, Version1File, Version1Object};
 pub use wants::Wants;

@@ -382,6 +382,11 @@ impl Loaded {
         self.input.objects.get(row as usize)
     }
 
+    /// Whether a row is a file that was not hashed yet.
+    pub fn is_pending(&self, row: u32) -> bool {
+        self.numbers.len() <= row as usize
+    }
+
     /// Content of a row, in bytes.
     pub fn content(&self, row: u32) -> Bytes {
         let slack = self.slack.get(row as usize).copied().unwrap_or(0);

@@ -195,14 +195,14 @@ impl Folder {
 
     /// Renames a file unless something of the new name is there; `false` then.
     pub fn rename_new(&self, name: &str, to: &Folder, new: &str) -> Result<bool, DiskError> {
-        if to.look(new.as_ref())?.is_some() {
-            return Ok(false);
-        }
         match rustix::fs::renameat_with(&self.fd, name, &to.fd, new, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            // Some filesystems cannot promise it in one step; we hold the disk's lock and have just looked.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename(name, to, new).map(|()| true),
+            // Some filesystems cannot promise it in one step; we hold the disk's lock and look.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match to.look(new.as_ref())? {
+                Some(_) => Ok(false),
+                None => self.rename(name, to, new).map(|()| true),
+            },
             Err(error) => Err(to.error("rename to", new, error)),
         }
     }

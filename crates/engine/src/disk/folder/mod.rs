@@ -8,6 +8,7 @@
 //!   value refuses every later commit; the disk has to be connected anew.
 //! - Opening writes nothing: a read-only medium can be verified and restored from (D9).
 
+mod incoming;
 mod listing;
 mod page;
 mod sidecars;
@@ -19,10 +20,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 
+use self::incoming::Incoming;
 pub(super) use self::sidecars::read_identity;
 use super::layout;
 use super::port::{
@@ -42,10 +44,8 @@ pub struct FolderDisk {
     /// Begins the names of our temporary files: no other process has the same.
     random: u64,
     next_handle: AtomicU64,
-    /// The folder of files that come in.
-    incoming: Mutex<Option<Arc<Folder>>>,
-    /// Handles of staged content that is neither committed nor discarded.
-    staged: Mutex<BTreeSet<u64>>,
+    /// Folders of files that come in, and what is staged in them.
+    incoming: Mutex<Incoming>,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
     touched: Mutex<BTreeSet<u16>>,
     /// What the first failed sync said.
@@ -94,7 +94,6 @@ impl FolderDisk {
             random,
             next_handle: AtomicU64::new(0),
             incoming: Mutex::default(),
-            staged: Mutex::default(),
             touched: Mutex::default(),
             sync_failure: Mutex::default(),
             file_max: OnceLock::new(),

@@ -13,6 +13,7 @@ use distbackup_core::model::{Bytes, ObjectId};
 use rustix::fs::FileType;
 use sha2::{Digest, Sha256};
 
+use super::incoming::is_ours;
 use super::{FolderDisk, lock};
 use crate::content::{Content, Segment};
 use crate::disk::layout;
@@ -28,32 +29,20 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 impl FolderDisk {
     pub(super) fn stage_content(&self, content: &mut dyn Content) -> Result<Staged, StageError> {
         let handle = self.new_handle();
-        let incoming = self.incoming()?;
+        let (file, incoming) = self.create_incoming(handle)?;
         let name = self.temporary_name(handle);
-        let file = incoming.create(&name, FILE_MODE)?;
         let written = self.write(&file, &incoming, &name, content);
         match written {
             Ok((id, size)) => {
-                lock(&self.staged).insert(handle);
+                self.note_staged(handle, incoming);
                 Ok(Staged { id, size, handle })
             }
             Err(error) => {
                 // The first error counts. What cannot be removed now is a left-over (D16).
-                let _left_over = incoming.unlink(name.as_ref());
+                let _left_over = incoming.unlink(name.as_ref()).and_then(|_| self.tidy_incoming());
                 Err(error)
             }
         }
-    }
-
-    /// The folder of files that come in, held open from the first one on.
-    fn incoming(&self) -> Result<Arc<Folder>, DiskError> {
-        let mut held = lock(&self.incoming);
-        if let Some(folder) = held.as_ref().filter(|folder| folder.is_there()) {
-            return Ok(Arc::clone(folder));
-        }
-        let folder = Arc::new(self.root.folder_or_new(layout::INCOMING)?);
-        *held = Some(Arc::clone(&folder));
-        Ok(folder)
     }
 
     fn write(
@@ -96,18 +85,19 @@ impl FolderDisk {
         Ok((ObjectId(hash.finalize().into()), Bytes(size)))
     }
 
-    pub(super) fn commit_batch(&self, mut batch: Vec<Staged>) -> Result<(), DiskError> {
+    pub(super) fn commit_batch(&self, batch: Vec<Staged>) -> Result<(), DiskError> {
         if batch.is_empty() {
             return Ok(());
         }
-        let known = {
-            let mut staged = lock(&self.staged);
-            // All of them leave the set, whatever happens: after an error nothing of the batch may be used again.
-            batch.iter().filter(|object| staged.remove(&object.handle)).count()
-        };
+        let count = batch.len();
+        // All of them leave the set, whatever happens: after an error nothing of the batch may be used again.
+        let mut known: Vec<(Staged, Arc<Folder>)> = batch
+            .into_iter()
+            .filter_map(|object| self.take_staged(object.handle).map(|folder| (object, folder)))
+            .collect();
         let mut renamed = 0;
-        let result = if known == batch.len() {
-            self.make_durable_and_visible(&mut batch, &mut renamed)
+        let result = if known.len() == count {
+            self.make_durable_and_visible(&mut known, &mut renamed)
         } else {
             let source =
                 io::Error::new(io::ErrorKind::NotFound, "it was committed, discarded or cleared before");
@@ -115,55 +105,63 @@ impl FolderDisk {
         };
         if result.is_err() {
             // The first error counts; what cannot be removed now is a left-over (D16).
-            if let Ok(Some(incoming)) = self.root.folder(layout::INCOMING) {
-                for object in batch.iter().skip(renamed) {
-                    let _left_over = incoming.unlink(self.temporary_name(object.handle).as_ref());
-                }
+            for (object, incoming) in known.iter().skip(renamed) {
+                let _left_over = incoming.unlink(self.temporary_name(object.handle).as_ref());
             }
+            let _left_over = self.tidy_incoming();
         }
         result
     }
 
-    fn make_durable_and_visible(&self, batch: &mut [Staged], renamed: &mut usize) -> Result<(), DiskError> {
+    fn make_durable_and_visible(
+        &self,
+        batch: &mut [(Staged, Arc<Folder>)],
+        renamed: &mut usize,
+    ) -> Result<(), DiskError> {
         // Contents first: a name must never become durable before what it names (D2, D3).
         self.flush(batch.len())?;
 
-        let incoming = self.incoming()?;
         let objects = self.root.folder_or_new(layout::OBJECTS)?;
         let mut current: Option<(u16, Folder)> = None;
         // Folder by folder: each is opened once, and its names come together.
-        batch.sort_unstable_by_key(|object| object.id);
-        for object in batch.iter() {
+        batch.sort_unstable_by_key(|(object, _)| object.id);
+        for (object, incoming) in batch.iter() {
             let prefix = layout::prefix(object.id);
             let folder = match current.take() {
                 Some((same, folder)) if same == prefix => folder,
                 _ => objects.folder_or_new(&layout::folder_name(prefix))?,
             };
             let name = object.id.hex();
-            folder.has_file(&name)?;
-            incoming.rename(&self.temporary_name(object.handle), &folder, &name)?;
+            let temporary = self.temporary_name(object.handle);
+            if !incoming.rename_new(&temporary, &folder, &name)? {
+                // Only a file that should be the same is replaced.
+                folder.has_file(&name)?;
+                incoming.rename(&temporary, &folder, &name)?;
+            }
             lock(&self.touched).insert(prefix);
             *renamed += 1;
             current = Some((prefix, folder));
         }
-
+        self.tidy_incoming()?;
         self.flush(batch.len())
     }
 
     pub(super) fn discard_staged(&self, handle: u64) -> Result<(), DiskError> {
-        lock(&self.staged).remove(&handle);
-        if let Some(incoming) = self.root.folder(layout::INCOMING)? {
+        if let Some(incoming) = self.take_staged(handle) {
             incoming.unlink(self.temporary_name(handle).as_ref())?;
         }
-        Ok(())
+        self.tidy_incoming()
     }
 
     pub(super) fn remove_left_overs(&self) -> Result<Bytes, DiskError> {
-        lock(&self.staged).clear();
+        self.forget_incoming();
         let mut bytes = Bytes(0);
         if let Some(incoming) = self.root.folder(layout::INCOMING)? {
             for name in incoming.names()? {
-                bytes += remove_file_or_link(&incoming, &name)?;
+                bytes += match std::str::from_utf8(&name).ok().filter(|_| is_ours(&name)) {
+                    Some(number) => remove_own_folder(&incoming, number)?,
+                    None => remove_file_or_link(&incoming, &name)?,
+                };
             }
         }
         for name in self.root.names()?.iter().filter(|name| layout::is_left_by_v1(name)) {
@@ -181,7 +179,24 @@ impl FolderDisk {
     }
 }
 
-/// Folders stay: nothing of ours makes folders there, and what they hold is not known.
+/// One of the folders that files come into, with the files in it. If its name is that of something else, that goes.
+fn remove_own_folder(incoming: &Folder, name: &str) -> Result<Bytes, DiskError> {
+    match incoming.look(name.as_ref())? {
+        Some(found) if found.kind == FileType::Directory => {}
+        _ => return remove_file_or_link(incoming, name.as_bytes()),
+    }
+    let mut bytes = Bytes(0);
+    if let Some(folder) = incoming.folder(name)? {
+        for name in folder.names()? {
+            bytes += remove_file_or_link(&folder, &name)?;
+        }
+    }
+    // A folder in it is not ours, and keeps it.
+    let _not_empty = incoming.remove_folder(name.as_ref());
+    Ok(bytes)
+}
+
+/// Other folders stay: nothing of ours makes them, and what they hold is not known.
 fn remove_file_or_link(folder: &Folder, name: &[u8]) -> Result<Bytes, DiskError> {
     let name = Path::new(OsStr::from_bytes(name));
     match folder.look(name)? {

@@ -20,8 +20,6 @@ use crate::disk::system::{Folder, meaning};
 use crate::hash::Digest;
 use crate::platform::{self, Stat};
 
-use super::staging::FILE_MODE;
-
 const CHANGED: &str = "it changed after it was read";
 const WRITTEN: &str = "another program has it open for writing";
 const LINKED: &str = "it has another name, under which it could be changed";
@@ -43,20 +41,19 @@ impl FolderDisk {
         let (source, _) =
             platform::open_source_at(file.folder.as_fd(), &file.name).map_err(StageError::Source)?;
         let handle = self.new_handle();
-        let incoming = self.root.folder_or_new(layout::INCOMING)?;
+        let (clone, incoming) = self.create_incoming(handle)?;
         let name = self.temporary_name(handle);
-        let clone = incoming.create(&name, FILE_MODE)?;
         let staged = self.share(&source, clone, each, |action, error| {
             meaning(action, incoming.path_of(&name), error, Bytes(file.stat.size))
         });
         match staged {
             Ok(Some((id, size))) => {
-                lock(&self.staged).insert(handle);
+                self.note_staged(handle, incoming);
                 Ok(Some(Staged { id, size, handle }))
             }
             none => {
                 // The first error counts. What cannot be removed now is a left-over (D16).
-                let _left_over = incoming.unlink(name.as_ref());
+                let _left_over = incoming.unlink(name.as_ref()).and_then(|_| self.tidy_incoming());
                 none.map(|_| None)
             }
         }

@@ -344,6 +344,24 @@ fn a_rotten_object_is_replaced_by_what_was_just_proven() {
 }
 
 #[test]
+fn what_comes_in_by_several_threads_goes_into_several_folders_and_leaves_none() {
+    let shelf = shelf();
+    let staged: Vec<_> = (0..600u32)
+        .map(|number| shelf.disk.stage(&mut InMemory::new(&number.to_le_bytes())).unwrap())
+        .collect();
+    assert_eq!(shelf.incoming(), 3, "one more for each 256 files");
+    // Somebody clears one away: what lay in it is lost, what comes next finds a place.
+    std::fs::remove_dir_all(shelf.path("distbackup-incoming/1")).unwrap();
+    let more: Vec<_> =
+        (0..3).map(|number| shelf.disk.stage(&mut InMemory::new(&[number; 9])).unwrap()).collect();
+    let ids: Vec<_> = more.iter().map(|object| object.id).collect();
+    shelf.disk.commit(more).unwrap();
+    assert!(ids.iter().all(|id| shelf.object(*id).is_file()));
+    assert!(shelf.disk.commit(staged).is_err());
+    assert_eq!(shelf.incoming(), 0);
+}
+
+#[test]
 fn d16_left_overs_are_removed_links_not_followed_and_own_files_kept() {
     let shelf = shelf();
     let staged = shelf.disk.stage(&mut InMemory::new(&[1; 1000])).unwrap();
@@ -351,12 +369,18 @@ fn d16_left_overs_are_removed_links_not_followed_and_own_files_kept() {
     std::fs::write(&outside, b"mine").unwrap();
     symlink(&outside, shelf.path("distbackup-incoming/link")).unwrap();
     std::fs::create_dir(shelf.path("distbackup-incoming/folder")).unwrap();
+    // What a visit left that was killed: files in a folder of ours, and something in it that is not.
+    std::fs::create_dir_all(shelf.path("distbackup-incoming/7/not ours")).unwrap();
+    std::fs::write(shelf.path("distbackup-incoming/7/0123456789abcdef-1"), [3; 20]).unwrap();
+    symlink(&outside, shelf.path("distbackup-incoming/7/link")).unwrap();
+    symlink(outside.parent().unwrap(), shelf.path("distbackup-incoming/8")).unwrap();
     std::fs::write(shelf.path("distbackup-tmp.4711.1"), [2; 500]).unwrap();
     std::fs::write(shelf.path("distbackup-tmp.notes"), b"a user's").unwrap();
     std::fs::create_dir(shelf.path("distbackup-tmp.1.1")).unwrap();
 
-    assert_eq!(shelf.disk.clear_incoming().unwrap(), Bytes(1500));
-    assert_eq!(shelf.incoming(), 1);
+    assert_eq!(shelf.disk.clear_incoming().unwrap(), Bytes(1520));
+    assert_eq!(shelf.incoming(), 2, "folders that are not ours, or hold something that is not");
+    assert_eq!(std::fs::read_dir(shelf.path("distbackup-incoming/7")).unwrap().count(), 1);
     assert!(outside.is_file() && shelf.path("distbackup-tmp.notes").is_file());
     assert!(!shelf.path("distbackup-tmp.4711.1").exists() && shelf.path("distbackup-tmp.1.1").is_dir());
     assert!(shelf.disk.commit(vec![staged]).is_err());

@@ -104,6 +104,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
         unit: visit.row.unit,
         disk: visit.disk,
         odd_places: !delivered.visit.reconciled.foreign.is_empty(),
+        hashes: true,
         copies: &copies,
         read_back: None,
         observer: visit.observer,

@@ -90,6 +90,7 @@ fn copy_all(
         unit: visit.row.unit,
         disk: visit.disk,
         odd_places: !outcome.reconciled.foreign.is_empty(),
+        hashes: plan.copies().any(|copy| loaded.is_pending(copy.object)),
         copies: &copies,
         read_back: options.read_back.then_some(options.streams),
         observer: visit.observer,
@@ -314,9 +315,14 @@ pub fn finish(
     let mut landed = Vec::new();
     let view = visit.catalog.view()?;
     for Copied { staged, billed, copies_before, provisional, object } in copied {
-        // A new file may turn out to have a content that is on this disk already, or twice in the batch.
-        let held = match view.read().object_by_id(&staged.id)? {
-            Some(row) => view.read().holds(disk, row.object)?,
+        // A new file may turn out to have a content that is on this disk already, or twice in the batch. An object was
+        // planned because it is not there, and can only have come with such a file.
+        let known = match object {
+            Some(object) => Some(object).filter(|_| tools.hashes),
+            None => view.read().object_by_id(&staged.id)?.map(|row| row.object),
+        };
+        let held = match known {
+            Some(object) => view.read().holds(disk, object)?,
             None => false,
         };
         let duplicate = held || !seen.insert(staged.id);
@@ -357,6 +363,7 @@ fn record(
     let mut bad = BTreeMap::new();
     visit.catalog.write("record copies", |writer| -> Result<(), CatalogError> {
         let mut proofs = [None; 2];
+        let mut claims = Vec::with_capacity(landed.len());
         for Landed { id, size, provisional, object, duplicate, .. } in landed {
             let object = match object {
                 Some(object) => *object,
@@ -384,7 +391,7 @@ fn record(
                     Some(proof) => proof,
                     None => *proof.insert(writer.record_proof(run, now_ns, how)?),
                 };
-                writer.claim_copy(object, disk, proof)?;
+                claims.push((object, proof));
             }
             // The source was read and is known now, whatever the disk made of it.
             if let Some((key, born, captured)) = provisional {
@@ -392,6 +399,7 @@ fn record(
                 writer.capture_linked(key, *born, &captured)?;
             }
         }
+        writer.claim_copies(disk, claims)?;
         writer.advance_generation()
     })?;
     Ok(bad)

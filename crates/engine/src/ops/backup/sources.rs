@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use distbackup_core::model::{DirNo, ObjectNo, Stamp, VirtualPath};
+use distbackup_core::model::{DirNo, ObjectId, ObjectNo, Stamp, VirtualPath};
 
-use crate::catalog::{At, CatalogError, PendingKey, Reader};
+use crate::catalog::{At, CatalogError, FileOf, PendingKey, Reader};
 use crate::hash::SourceFile;
 use crate::ops::filesystems::Filesystems;
 use crate::ops::mapping::Mapping;
@@ -22,6 +22,8 @@ pub struct Source {
     pub path: PathBuf,
     pub vpath: Vec<u8>,
     pub stamp: Stamp,
+    /// What its content should be; `None`: nobody has read it yet.
+    pub expected: Option<ObjectId>,
 }
 
 /// Finds the files of objects. For one thread: it remembers the folder of the last one, since neighbours come together.
@@ -41,12 +43,8 @@ impl<'f> Finder<'f> {
     /// Opens a file that has an object, unchanged since it was hashed (I6). `Err` says in words why there is none.
     pub fn open_known(&self, object: ObjectNo) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
         let mut trouble = (Vec::new(), "no name of it is left in the sources".to_owned());
-        for reference in self.reader.references(object, NAMES_TRIED)? {
-            if !reference.live {
-                break; // live names come first
-            }
-            let key = PendingKey { directory: reference.directory, name: reference.name };
-            match self.open_entry(&key)? {
+        for FileOf { key, stamp, id } in self.reader.files_of(object, NAMES_TRIED)? {
+            match self.open(key, stamp, Some(id))? {
                 Ok(source) => return Ok(Ok(source)),
                 Err(why) => trouble = why,
             }
@@ -56,15 +54,27 @@ impl<'f> Finder<'f> {
 
     /// Opens the file of one entry, if it is as the catalog knows it.
     pub fn open_entry(&self, key: &PendingKey) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
+        match self.reader.entry(key.directory, &key.name, At::Now)? {
+            Some(entry) => self.open(key.clone(), entry.stamp, None),
+            None => {
+                let vpath = self.path_of(key.directory)?.join(&key.name);
+                Ok(Err((vpath.as_bytes().to_vec(), "it is not in the tree any more".into())))
+            }
+        }
+    }
+
+    fn open(
+        &self,
+        key: PendingKey,
+        stamp: Stamp,
+        expected: Option<ObjectId>,
+    ) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
         let vpath = self.path_of(key.directory)?.join(&key.name);
         let trouble = |why: String| Ok(Err((vpath.as_bytes().to_vec(), why)));
         let Some(path) = self.mapping.real_path(&vpath) else {
             return trouble("its source is not mapped any more".into());
         };
-        let Some(entry) = self.reader.entry(key.directory, &key.name, At::Now)? else {
-            return trouble("it is not in the tree any more".into());
-        };
-        let file = match open_unchanged(&path, &entry.stamp, self.filesystems) {
+        let file = match open_unchanged(&path, &stamp, self.filesystems) {
             Ok(file) => file,
             Err(NotAsKnown::Changed) => {
                 return trouble("it changed since the last update; the next one will take it".into());
@@ -72,8 +82,8 @@ impl<'f> Finder<'f> {
             Err(NotAsKnown::Gone(error)) => return trouble(format!("cannot open it: {error}")),
             Err(NotAsKnown::Unreadable(why)) => return trouble(why),
         };
-        let (key, vpath, stamp) = (key.clone(), vpath.as_bytes().to_vec(), entry.stamp);
-        Ok(Ok(Source { key, file, path, vpath, stamp }))
+        let vpath = vpath.as_bytes().to_vec();
+        Ok(Ok(Source { key, file, path, vpath, stamp, expected }))
     }
 
     fn path_of(&self, directory: DirNo) -> Result<VirtualPath, CatalogError> {

@@ -35,6 +35,8 @@ pub struct Tools<'t> {
     pub disk: &'t dyn Disk,
     /// Things that are no objects were seen among them: one may stand in the place of a copy (D15).
     pub odd_places: bool,
+    /// Files are copied that were not hashed before: what they hold may be known, and on the disk.
+    pub hashes: bool,
     /// Copies that may be read beside the sources; none in an ordinary visit.
     pub copies: &'t Copies<'t>,
     /// What was written is read back, by so many threads; `None`: it is not.
@@ -324,7 +326,7 @@ fn judge(
     origin: Origin<'_>,
     staged: &Staged,
 ) -> Result<Judged, CatalogError> {
-    let Source { key, file, path, vpath, stamp } = match origin {
+    let Source { key, file, path, vpath, stamp, expected } = match origin {
         Origin::Source(source) => *source,
         Origin::Copy { name, .. } => return judge_copy(reader, task, name, staged),
     };
@@ -334,7 +336,6 @@ fn judge(
     }
     match &task.what {
         PlanRow::Known(object) => {
-            let expected = reader.object(*object)?.map(|row| row.id);
             if expected != Some(staged.id) {
                 let (object, ctime_ns, path) = (*object, stamp.ctime_ns, vpath.clone());
                 tools.copies.note_rotten(RottenFile { object, key, ctime_ns, path });

@@ -148,9 +148,10 @@ impl Pass<'_> {
             let proof = writer.record_proof(run, now_ns, ProofKind::Read)?;
             let snapshot = writer.newest_snapshot()?.map_or(0, |row| row.snapshot.0);
             let orphan = |id, size| Orphan { id, size, first_ns: now_ns, snapshot, damaged: true };
+            let mut good = Vec::new();
             for finding in findings {
                 match finding {
-                    Finding::Good(held) => writer.claim_copy(held.object, disk, proof)?,
+                    Finding::Good(held) => good.push((held.object, proof)),
                     Finding::Lost(held, why, there) => {
                         writer.lose_copy(held.object, disk, now_ns, why)?;
                         if let Some(size) = there.filter(|_| !quarantine) {
@@ -163,6 +164,7 @@ impl Pass<'_> {
                     Finding::UnknownBad(id, _) => writer.forget_orphan(disk, &id)?,
                 }
             }
+            writer.claim_copies(disk, good)?;
             if keep_progress {
                 writer.record_verify_progress(disk, &progress)?;
             }

@@ -77,6 +77,7 @@ pub(super) fn take_all(
         unit: visit.row.unit,
         disk: visit.disk,
         odd_places: !adopted.visit.reconciled.foreign.is_empty(),
+        hashes: true,
         copies: &copies,
         read_back: None,
         observer: visit.observer,
