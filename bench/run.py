@@ -92,7 +92,7 @@ def arguments():
     parser.add_argument("--dsb", type=Path, default=release / "dsb", help="the program (%(default)s)")
     parser.add_argument("--floor", type=Path, default=release / "distbackup-floor", help="the yardstick (%(default)s)")
     parser.add_argument("--v1", type=Path, help="an installed distbackup 1.x, instead of one from PyPI")
-    parser.add_argument("--tools", default="dsb,floor,cp,rsync,v1,restic,borg", help="which; also git-annex (%(default)s)")
+    parser.add_argument("--tools", default="dsb,floor,safe-floor,cp,rsync,v1,restic,borg", help="which; also git-annex (%(default)s)")
     parser.add_argument("--sets", default="small,large", help="which data (%(default)s)")
     parser.add_argument("--small-files", type=int, default=100_000)
     parser.add_argument("--large-files", type=int, default=200)

@@ -89,6 +89,17 @@ class Floor(Tool):
         return None
 
 
+class SafeFloor(Floor):
+    """The least work of a copy of which a power cut leaves no name before its content."""
+
+    name = "safe floor"
+
+    def step(self, name, turn):
+        if name in (BACKUP, ONE_GO):
+            return [[self.program, "store", turn.source, turn.disk / "objects"]]
+        return None
+
+
 class Copier(Tool):
     """cp or rsync: a plain copy of the tree."""
 
@@ -260,15 +271,18 @@ def install_v1(work):
 INSTALLED = {"restic": Restic, "borg": Borg, "git-annex": GitAnnex}
 
 
+OWN = {"dsb": Distbackup, "floor": Floor, "safe-floor": SafeFloor}
+
+
 def chosen(names, dsb, floor, v1, work):
     """The tools of a list of names; what is not installed is told and left out."""
     tools = []
     for name in names:
-        if name in ("dsb", "floor"):
+        if name in OWN:
             program = dsb if name == "dsb" else floor
             if not program.exists():
                 sys.exit(f"no {program}: cargo build --release --locked -p distbackup -p distbackup-floor")
-            tools.append((Distbackup if name == "dsb" else Floor)(program.resolve()))
+            tools.append(OWN[name](program.resolve()))
         elif name == "v1":
             program = v1 or install_v1(work)
             if program:
@@ -286,5 +300,5 @@ def chosen(names, dsb, floor, v1, work):
             else:
                 print(f"SKIPPED: no {name}", file=sys.stderr)
         else:
-            sys.exit(f"unknown tool {name}: dsb, floor, cp, rsync, v1, restic, borg or git-annex")
+            sys.exit(f"unknown tool {name}: dsb, floor, safe-floor, cp, rsync, v1, restic, borg or git-annex")
     return tools

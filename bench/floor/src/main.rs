@@ -3,6 +3,8 @@
 //! - `floor stat DIR`: names and facts of all that is below.
 //! - `floor hash DIR`: that, and every file read and hashed.
 //! - `floor copy DIR NEW`: that, and every content written once to a file named by its hash, then one flush.
+//! - `floor store DIR NEW`: the same so that a power cut leaves no name before its content: written under other names, a
+//!   flush, then the names, a flush.
 //!
 //! All processors are used. There is no catalog, no order, no durability before the end, and no second look at anything.
 
@@ -59,7 +61,22 @@ fn main() -> Result<(), Failed> {
             rustix::fs::syncfs(rustix::fs::open(*to, FOLDER, Mode::empty())?)?;
             println!("{} files, {bytes} bytes copied", files.len());
         }
-        _ => return Err("floor stat DIR | floor hash DIR | floor copy DIR NEW".into()),
+        (["store"], [folder, to]) => {
+            let files = walk(folder, threads)?;
+            make_folders(to)?;
+            let staged = Mutex::new(Vec::new());
+            let bytes = each(&files, threads, |file, buffer| stage(file, to, buffer, &staged))?;
+            let whole = rustix::fs::open(*to, FOLDER, Mode::empty())?;
+            rustix::fs::syncfs(&whole)?;
+            let staged = staged.into_inner().map_err(|_| "a thread failed")?;
+            each(&staged, threads, |(incoming, hash), _| {
+                std::fs::rename(incoming, place(to, *hash))?;
+                Ok(1)
+            })?;
+            rustix::fs::syncfs(&whole)?;
+            println!("{} files, {bytes} bytes stored", files.len());
+        }
+        _ => return Err("floor stat DIR | floor hash DIR | floor copy DIR NEW | floor store DIR NEW".into()),
     }
     Ok(())
 }
@@ -139,10 +156,10 @@ fn list(
 }
 
 /// Does the work for each file by all threads; returns the sum.
-fn each(
-    files: &[Found],
+fn each<T: Sync>(
+    files: &[T],
     threads: usize,
-    work: impl Fn(&Found, &mut [u8]) -> Result<u64, Failed> + Sync,
+    work: impl Fn(&T, &mut [u8]) -> Result<u64, Failed> + Sync,
 ) -> Result<u64, Failed> {
     let next = AtomicUsize::new(0);
     let some = || -> Result<u64, Failed> {
@@ -193,12 +210,33 @@ fn make_folders(to: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-fn copy(file: &Found, to: &Path, buffer: &mut [u8]) -> Result<u64, Failed> {
+/// Where the content with this hash belongs.
+fn place(to: &Path, hash: [u8; 32]) -> PathBuf {
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    to.join(&hex[..3]).join(hex)
+}
+
+/// A name that nothing else has.
+fn incoming(to: &Path) -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let place = |hash: [u8; 32]| {
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        to.join(&hex[..3]).join(hex)
-    };
+    to.join(format!("incoming-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Writes a file under another name, and notes what it is to be called.
+fn stage(
+    file: &Found,
+    to: &Path,
+    buffer: &mut [u8],
+    staged: &Mutex<Vec<(PathBuf, [u8; 32])>>,
+) -> Result<u64, Failed> {
+    let incoming = incoming(to);
+    let mut output = File::create_new(&incoming)?;
+    let (hash, bytes) = read(file, buffer, &mut |part| Ok(output.write_all(part)?))?;
+    staged.lock().map_err(|_| "a thread failed")?.push((incoming, hash));
+    Ok(bytes)
+}
+
+fn copy(file: &Found, to: &Path, buffer: &mut [u8]) -> Result<u64, Failed> {
     if file.size <= buffer.len() as u64 {
         let mut content = Vec::with_capacity(file.size as usize);
         let (hash, bytes) = read(file, buffer, &mut |part| {
@@ -206,16 +244,16 @@ fn copy(file: &Found, to: &Path, buffer: &mut [u8]) -> Result<u64, Failed> {
             Ok(())
         })?;
         // What is twice in the source is written once.
-        match File::create_new(place(hash)) {
+        match File::create_new(place(to, hash)) {
             Ok(mut output) => output.write_all(&content)?,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error.into()),
         }
         return Ok(bytes);
     }
-    let incoming = to.join(format!("incoming-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    let incoming = incoming(to);
     let mut output = File::create_new(&incoming)?;
     let (hash, bytes) = read(file, buffer, &mut |part| Ok(output.write_all(part)?))?;
-    std::fs::rename(incoming, place(hash))?;
+    std::fs::rename(incoming, place(to, hash))?;
     Ok(bytes)
 }

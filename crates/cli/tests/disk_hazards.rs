@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::frozen::Frozen;
-use common::{World, chmod, noise, object, objects_on};
+use common::{World, chmod, coming_in, noise, object, objects_on};
 use distbackup_testkit::compare::Compare;
 use distbackup_testkit::dsb::Signal;
 use distbackup_testkit::mounts::{Filesystem, LoopDisk, Tmpfs, fill};
@@ -57,9 +57,8 @@ fn n9_d4_a_disk_that_fills_up_in_mid_visit_stops_in_order_and_the_next_visit_goe
     add_red(&world, disk.path(), &[]);
     world.dsb.run(["update"]).ok();
     // Somebody else fills the disk after its room was read.
-    let incoming = disk.path().join("distbackup-incoming");
     let mut visit = world.dsb.start(["backup", "red"]);
-    let begun = || fs::read_dir(&incoming).is_ok_and(|names| names.count() >= 3);
+    let begun = || coming_in(disk.path()) >= 3;
     assert!(visit.wait_until(begun), "the visit ended before the disk could be filled");
     visit.signal(Signal::STOP);
     let filler = disk.path().join("holiday.mov");
@@ -77,7 +76,7 @@ fn n9_d4_a_disk_that_fills_up_in_mid_visit_stops_in_order_and_the_next_visit_goe
     fs::remove_file(filler).unwrap();
     world.dsb.run(["backup", "red"]).ok();
     assert_eq!(objects_on(disk.path()).len(), 80);
-    assert_eq!(fs::read_dir(&incoming).map_or(0, Iterator::count), 0, "nothing unfinished stays");
+    assert_eq!(coming_in(disk.path()), 0, "nothing unfinished stays");
     nothing_is_lost(&world);
 }
 
@@ -319,7 +318,7 @@ fn d16_what_a_killed_visit_left_unfinished_goes_at_the_next_visit() {
     let world = World::new();
     tree::large(&world.source(), 60, 512 << 10, 16).unwrap();
     let incoming = world.add_disk("red", None).join("distbackup-incoming");
-    let unfinished = || fs::read_dir(&incoming).map_or(0, Iterator::count);
+    let unfinished = || coming_in(&world.place("red"));
     let killed = world.dsb.start(["backup", "--update", "red"]).kill_when(|| unfinished() >= 3);
     assert!(killed.was_killed() && unfinished() >= 1, "{killed}");
     fs::write(incoming.join("0123456789abcdef-7"), noise(1 << 20, 1)).unwrap();

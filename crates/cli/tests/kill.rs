@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::{World, objects_on};
+use common::{World, coming_in, objects_on};
 use distbackup_testkit::compare::{Compare, assert_same_trees};
 use distbackup_testkit::dsb::{Dsb, Run, Running, Signal};
 use distbackup_testkit::mounts::{Filesystem, LoopDisk};
@@ -36,8 +36,7 @@ enum Moment {
 
 /// How many names came or went on a disk since there were `before` objects.
 fn moved(disk: &Path, before: usize) -> usize {
-    let incoming = fs::read_dir(disk.join("distbackup-incoming")).map_or(0, Iterator::count);
-    incoming.max(objects_on(disk).len().abs_diff(before))
+    coming_in(disk).max(objects_on(disk).len().abs_diff(before))
 }
 
 fn run_and_kill(set: &Set, arguments: &[&str], moment: Moment) -> Run {

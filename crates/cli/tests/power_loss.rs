@@ -16,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{World, noise, object, objects_on};
+use common::{World, coming_in, noise, object, objects_on};
 use distbackup_testkit::compare::{Compare, assert_same_trees};
 use distbackup_testkit::dsb::{Dsb, Run, Running};
 use distbackup_testkit::mounts::{Filesystem, LoopDisk};
@@ -36,8 +36,7 @@ fn scaled(count: u32) -> u32 {
 
 /// Names that came in or went on a disk since it had `before` objects.
 fn moved(disk: &Path, before: usize) -> usize {
-    let incoming = fs::read_dir(disk.join("distbackup-incoming")).map_or(0, Iterator::count);
-    incoming.max(objects_on(disk).len().abs_diff(before))
+    coming_in(disk).max(objects_on(disk).len().abs_diff(before))
 }
 
 /// Waits for a random moment of a visit that takes `longest` undisturbed; every other one is soon after `disk` was seen
@@ -218,8 +217,7 @@ fn with_much_to_copy(disk: &LoopDisk) -> World {
 #[track_caller]
 fn held_in_the_middle(dsb: &Dsb, disk: &Path) -> Running {
     let mut running = dsb.start(["backup", "red"]);
-    let incoming = disk.join("distbackup-incoming");
-    let begun = || fs::read_dir(&incoming).is_ok_and(|names| names.count() >= 3);
+    let begun = || coming_in(disk) >= 3;
     assert!(running.wait_until(begun), "the visit ended too early");
     running.signal(distbackup_testkit::dsb::Signal::STOP);
     running
@@ -233,7 +231,7 @@ fn goes_on(world: &World, disk: &Path) {
     assert_eq!(verify["good"].as_u64(), Some(claimed), "{verify}");
     world.dsb.run(["backup", "red"]).ok();
     assert_eq!(objects_on(disk).len(), 41);
-    assert_eq!(fs::read_dir(disk.join("distbackup-incoming")).map_or(0, Iterator::count), 0, "left-overs");
+    assert_eq!(coming_in(disk), 0, "left-overs");
     world.dsb.run(["verify", "red"]).ok();
     world.restores(&world.source(), Compare::as_far_as_possible());
 }

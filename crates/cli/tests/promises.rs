@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use common::frozen::{Frozen, age_access_times, nobody_was_seen_reading};
-use common::{World, noise, object, objects, objects_on, program};
+use common::{World, coming_in, noise, object, objects, objects_on, program};
 use distbackup_testkit::compare::{Compare, assert_same_trees};
 use distbackup_testkit::dsb::Signal;
 use distbackup_testkit::tree;
@@ -212,7 +212,7 @@ fn a_backup_that_updates_stores_each_content_once() {
     world.write("g", noise(300_000, 3));
     world.dsb.run(["backup", "--update", "red"]).ok();
     assert_eq!(objects_on(&red).len(), 3);
-    assert_eq!(fs::read_dir(red.join("distbackup-incoming")).map_or(0, Iterator::count), 0);
+    assert_eq!(coming_in(&red), 0);
     world.restores(&world.source(), Compare::as_far_as_possible());
 }
 
@@ -403,7 +403,7 @@ fn n9_ctrl_c_ends_a_backup_in_order_and_the_next_visit_finishes() {
         // What is claimed is there, the disk carries its catalog, and nothing unfinished lies about.
         world.dsb.run(["verify", "red"]).ok();
         world.dsb.another_pc().run(["recover", red.to_str().unwrap()]).ok();
-        assert_eq!(fs::read_dir(&incoming).map_or(0, Iterator::count), 0);
+        assert_eq!(coming_in(&red), 0);
         world.dsb.run(["log"]).ok().says("130");
         world.dsb.run(arguments).ok();
         assert_eq!(objects_on(&red).len(), 40);

@@ -193,6 +193,15 @@ pub fn objects_on(disk: &Path) -> Vec<PathBuf> {
     all.into_iter().filter(|path| path.is_file()).collect()
 }
 
+/// What lies in a disk's folder of what comes in, files and folders; 0 if there is none. Files may go meanwhile.
+pub fn coming_in(disk: &Path) -> usize {
+    fn below(folder: &Path) -> usize {
+        let names = fs::read_dir(folder).into_iter().flatten().flatten();
+        names.map(|name| 1 + below(&name.path())).sum()
+    }
+    below(&disk.join("distbackup-incoming"))
+}
+
 /// Changes the mode of a file or folder.
 pub fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -14,7 +14,7 @@ use distbackup_testkit::tree;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::common::{World, noise, objects_on};
+use crate::common::{World, coming_in, noise, objects_on};
 
 /// The disks: what the sources held before they changed fills red to the last block, and blue has room.
 pub const DISKS: [&str; 2] = ["red", "blue"];
@@ -243,8 +243,7 @@ impl Set {
         });
         let mut facts: BTreeSet<String> = entries.unwrap().collect::<Result<_, _>>().unwrap();
         for disk in DISKS {
-            let incoming = self.disk(disk).join("distbackup-incoming");
-            assert_eq!(fs::read_dir(incoming).map_or(0, Iterator::count), 0, "left-overs on {disk}");
+            assert_eq!(coming_in(&self.disk(disk)), 0, "left-overs on {disk}");
             facts.extend(claims(&catalog, disk).iter().map(|id| format!("{disk} is to have {id}")));
             facts.extend(objects_on(&self.disk(disk)).iter().map(|path| {
                 let size = path.metadata().unwrap().len();

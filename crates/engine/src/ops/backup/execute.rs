@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use distbackup_core::model::{Bytes, ObjectId, ObjectNo, SnapshotNo};
+use distbackup_core::model::{Bytes, ObjectId, ObjectNo};
 use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
 
 use super::ledger::Ledger;
@@ -17,9 +17,9 @@ use super::origins::{Copies, record_rot};
 use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
 use super::sources::Finder;
-use super::stage::{Copied, Failure, Task, Tools, stage_all};
+use super::stage::{Copied, Failure, Provisional, Task, Tools, stage_all};
 use super::{BackupOptions, Visit, VisitOutcome, name_of};
-use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PendingKey, PlanRow, ProofKind, View};
+use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PlanRow, ProofKind, View};
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
 use crate::ops::mapping::Mapping;
@@ -295,7 +295,7 @@ struct Landed {
     id: ObjectId,
     size: Bytes,
     copies_before: u16,
-    provisional: Option<(PendingKey, SnapshotNo, Captured)>,
+    provisional: Option<Provisional>,
     object: Option<ObjectNo>,
     /// It was there before, or is twice in the batch.
     duplicate: bool,
@@ -394,9 +394,12 @@ fn record(
                 claims.push((object, proof));
             }
             // The source was read and is known now, whatever the disk made of it.
-            if let Some((key, born, captured)) = provisional {
+            if let Some(Provisional { key, born, captured, linked }) = provisional {
                 let captured = Captured { object: Some(object), ..captured.clone() };
-                writer.capture_linked(key, *born, &captured)?;
+                match linked {
+                    true => writer.capture_linked(key, *born, &captured)?,
+                    false => writer.capture(key, *born, None, &captured)?,
+                };
             }
         }
         writer.claim_copies(disk, claims)?;

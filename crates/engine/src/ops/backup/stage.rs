@@ -67,10 +67,22 @@ pub struct Copied {
     pub billed: Bytes,
     /// Copies that there were before.
     pub copies_before: u16,
-    /// For a file that was not hashed before: its place and what was captured.
-    pub provisional: Option<(PendingKey, SnapshotNo, Captured)>,
+    /// For a file that was not hashed before.
+    pub provisional: Option<Provisional>,
     /// For an object: its row.
     pub object: Option<ObjectNo>,
+}
+
+/// A file that was not hashed before.
+pub struct Provisional {
+    /// Its place in the tree.
+    pub key: PendingKey,
+    /// Since when it stands there.
+    pub born: SnapshotNo,
+    /// What was captured while it was read.
+    pub captured: Captured,
+    /// It has several names.
+    pub linked: bool,
 }
 
 /// Why one copy of a batch was not made.
@@ -313,7 +325,7 @@ impl Stager<'_> {
 
 /// What a staged content is worth.
 enum Judged {
-    Good { provisional: Option<(PendingKey, SnapshotNo, Captured)>, object: Option<ObjectNo> },
+    Good { provisional: Option<Provisional>, object: Option<ObjectNo> },
     Unstable(Vec<u8>),
     Differs(Vec<u8>),
 }
@@ -349,7 +361,8 @@ fn judge(
                 false => metadata::capture_path(&path, &reading.after, tools.accounts).ok(),
             };
             let captured = Captured { object: None, stamp, holes: reading.holes, metadata };
-            Ok(Judged::Good { provisional: Some((key.clone(), *born, captured)), object: None })
+            let (key, born, linked) = (key.clone(), *born, reading.after.nlink > 1);
+            Ok(Judged::Good { provisional: Some(Provisional { key, born, captured, linked }), object: None })
         }
     }
 }
