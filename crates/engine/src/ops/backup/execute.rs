@@ -295,7 +295,7 @@ struct Landed {
     id: ObjectId,
     size: Bytes,
     copies_before: u16,
-    provisional: Option<Provisional>,
+    provisional: Option<Box<Provisional>>,
     object: Option<ObjectNo>,
     /// It was there before, or is twice in the batch.
     duplicate: bool,
@@ -394,7 +394,8 @@ fn record(
                 claims.push((object, proof));
             }
             // The source was read and is known now, whatever the disk made of it.
-            if let Some(Provisional { key, born, captured, linked }) = provisional {
+            if let Some(provisional) = provisional {
+                let Provisional { key, born, captured, linked } = &**provisional;
                 let captured = Captured { object: Some(object), ..captured.clone() };
                 match linked {
                     true => writer.capture_linked(key, *born, &captured)?,

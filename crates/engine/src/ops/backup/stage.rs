@@ -68,7 +68,7 @@ pub struct Copied {
     /// Copies that there were before.
     pub copies_before: u16,
     /// For a file that was not hashed before.
-    pub provisional: Option<Provisional>,
+    pub provisional: Option<Box<Provisional>>,
     /// For an object: its row.
     pub object: Option<ObjectNo>,
 }
@@ -325,7 +325,7 @@ impl Stager<'_> {
 
 /// What a staged content is worth.
 enum Judged {
-    Good { provisional: Option<Provisional>, object: Option<ObjectNo> },
+    Good { provisional: Option<Box<Provisional>>, object: Option<ObjectNo> },
     Unstable(Vec<u8>),
     Differs(Vec<u8>),
 }
@@ -362,7 +362,8 @@ fn judge(
             };
             let captured = Captured { object: None, stamp, holes: reading.holes, metadata };
             let (key, born, linked) = (key.clone(), *born, reading.after.nlink > 1);
-            Ok(Judged::Good { provisional: Some(Provisional { key, born, captured, linked }), object: None })
+            let provisional = Some(Box::new(Provisional { key, born, captured, linked }));
+            Ok(Judged::Good { provisional, object: None })
         }
     }
 }
