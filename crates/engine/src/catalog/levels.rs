@@ -21,10 +21,11 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn add(&mut self, size: u64, first: bool) {
-        self.files += 1;
-        self.objects += u64::from(first);
-        self.bytes += if first { size } else { 0 };
+    /// One more content, with so many names.
+    fn add(&mut self, size: u64, files: u32) {
+        self.files += u64::from(files);
+        self.objects += 1;
+        self.bytes += size;
     }
 }
 
@@ -80,7 +81,6 @@ struct Seen {
     holder: u16,
     /// One more than the place of a disk that is to leave and holds it; 0: there is none.
     leaving: u16,
-    live: bool,
 }
 
 impl Reader<'_> {
@@ -118,92 +118,111 @@ impl Reader<'_> {
         Ok(levels)
     }
 
-    /// Counts live data by number of copies; 16 bytes of memory for each object.
+    /// Counts live data by number of copies; 20 bytes of memory for each object.
     pub fn count_levels(&self, large: Bytes) -> Result<Levels, CatalogError> {
+        let failed = |source| CatalogError::sql("count copies", source);
         let slots = Slots::of(self)?;
-        let count = || -> rusqlite::Result<Levels> {
-            let mut levels = Levels { levels: vec![Counted::default()], ..Levels::default() };
-            let mut seen = vec![Seen::default(); slots.len()];
-            let mut statement = self.connection.prepare_cached("SELECT id, size FROM object")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                if let Some(seen) = slot(&slots, &mut seen, row.get(0)?) {
-                    seen.size = columns::unsigned(row, 1)?;
-                }
+        let ((names, empty_files), (seen, disks)) = self.both(
+            |reader| reader.count_names(&slots).map_err(failed),
+            |reader| reader.count_copies(&slots).map_err(failed),
+        )?;
+        let mut levels = Levels { levels: vec![Counted::default()], empty_files, ..Levels::default() };
+        let mut held: Vec<(u64, u64, u64)> = disks.iter().map(|disk| (disk.objects, disk.bytes, 0)).collect();
+        for (seen, files) in seen.iter().zip(names).filter(|(_, files)| *files > 0) {
+            let at = usize::from(seen.copies);
+            if levels.levels.len() <= at {
+                levels.levels.resize(at + 1, Counted::default());
             }
-            // Disks in the order met; a copy row names them by number.
-            let mut disks: Vec<i64> = Vec::new();
-            let mut index: HashMap<i64, usize> = HashMap::new();
-            let mut statement = self.connection.prepare_cached("SELECT id FROM disk WHERE retiring = 1")?;
-            let retiring: Vec<i64> =
-                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
-            let mut rows = statement.query([])?;
-            // Rows of one disk mostly come together: its place is looked up once for all of them.
-            let mut here: Option<(i64, usize, bool)> = None;
-            let mut held: Vec<(u64, u64, u64)> = Vec::new();
-            while let Some(row) = rows.next()? {
-                let disk: i64 = row.get(1)?;
-                let (_, at, leaves) = match here.filter(|&(known, ..)| known == disk) {
-                    Some(known) => known,
-                    None => {
-                        let at = *index.entry(disk).or_insert_with(|| {
-                            disks.push(disk);
-                            held.push((0, 0, 0));
-                            disks.len() - 1
-                        });
-                        *here.insert((disk, at, retiring.contains(&disk)))
-                    }
-                };
-                if let Some(seen) = slot(&slots, &mut seen, row.get(0)?) {
-                    if leaves {
-                        seen.leaving = u16::try_from(at + 1).unwrap_or(u16::MAX);
-                    } else {
-                        seen.copies = seen.copies.saturating_add(1);
-                        seen.holder = u16::try_from(at).unwrap_or(u16::MAX);
-                    }
-                    if let Some(held) = held.get_mut(at) {
-                        held.0 += 1;
-                        held.1 += seen.size;
-                    }
-                }
+            levels.levels[at].add(seen.size, files);
+            if seen.size > large.0 {
+                levels.too_large.add(seen.size, files);
             }
-            let mut statement = self.connection.prepare_cached(
-                "SELECT object, pending, kind FROM entry WHERE died IS NULL AND kind = 'f'",
-            )?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let Some(object) = row.get::<_, Option<i64>>(0)? else {
-                    levels.empty_files += u64::from(!row.get::<_, bool>(1)?);
-                    continue;
-                };
-                let Some(seen) = slot(&slots, &mut seen, object) else { continue };
-                let at = usize::from(seen.copies);
-                if levels.levels.len() <= at {
-                    levels.levels.resize(at + 1, Counted::default());
-                }
-                let first = !seen.live;
-                seen.live = true;
-                levels.levels[at].add(seen.size, first);
-                if seen.size > large.0 {
-                    levels.too_large.add(seen.size, first);
-                }
+            let holder = match (seen.copies, seen.leaving) {
+                (1, _) => usize::from(seen.holder),
+                (0, leaving) if leaving > 0 => usize::from(leaving) - 1,
+                _ => continue,
+            };
+            if let Some(held) = held.get_mut(holder) {
+                held.2 += seen.size;
             }
-            for seen in seen.iter().filter(|seen| seen.live && seen.copies < 2) {
-                let holder = match (seen.copies, seen.leaving) {
-                    (1, _) => usize::from(seen.holder),
-                    (_, 0) => continue,
-                    (_, leaving) => usize::from(leaving) - 1,
-                };
-                if let Some(held) = held.get_mut(holder) {
-                    held.2 += seen.size;
-                }
-            }
-            levels.held = disks.into_iter().map(DiskNo).zip(held).collect();
-            Ok(levels)
-        };
-        count().map_err(|source| CatalogError::sql("count copies", source))
+        }
+        levels.held = disks.iter().map(|disk| disk.disk).zip(held).collect();
+        Ok(levels)
     }
+
+    /// Live names of each object, and files without content.
+    fn count_names(&self, slots: &Slots) -> rusqlite::Result<(Vec<u32>, u64)> {
+        let (mut names, mut empty) = (vec![0u32; slots.len()], 0);
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT object, pending FROM entry WHERE died IS NULL AND kind = 'f'")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            match row.get::<_, Option<i64>>(0)? {
+                None => empty += u64::from(!row.get::<_, bool>(1)?),
+                Some(object) => {
+                    if let Some(names) = slots.place(object).and_then(|at| names.get_mut(at)) {
+                        *names = names.saturating_add(1);
+                    }
+                }
+            }
+        }
+        Ok((names, empty))
+    }
+
+    /// Size and copies of each object, and what each disk claims.
+    fn count_copies(&self, slots: &Slots) -> rusqlite::Result<(Vec<Seen>, Vec<Claimed>)> {
+        let mut seen = vec![Seen::default(); slots.len()];
+        let mut statement = self.connection.prepare_cached("SELECT id, size FROM object")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Some(seen) = slot(slots, &mut seen, row.get(0)?) {
+                seen.size = columns::unsigned(row, 1)?;
+            }
+        }
+        let mut statement = self.connection.prepare_cached("SELECT id FROM disk WHERE retiring = 1")?;
+        let retiring: Vec<i64> =
+            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        // Disks in the order met; a copy row names them by number.
+        let mut disks: Vec<Claimed> = Vec::new();
+        let mut index: HashMap<i64, usize> = HashMap::new();
+        let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
+        let mut rows = statement.query([])?;
+        // Rows of one disk mostly come together: its place is looked up once for all of them.
+        let mut here: Option<(i64, usize, bool)> = None;
+        while let Some(row) = rows.next()? {
+            let disk: i64 = row.get(1)?;
+            let (_, at, leaves) = match here.filter(|&(known, ..)| known == disk) {
+                Some(known) => known,
+                None => {
+                    let at = *index.entry(disk).or_insert_with(|| {
+                        disks.push(Claimed { disk: DiskNo(disk), objects: 0, bytes: 0 });
+                        disks.len() - 1
+                    });
+                    *here.insert((disk, at, retiring.contains(&disk)))
+                }
+            };
+            let Some(seen) = slot(slots, &mut seen, row.get(0)?) else { continue };
+            if leaves {
+                seen.leaving = u16::try_from(at + 1).unwrap_or(u16::MAX);
+            } else {
+                seen.copies = seen.copies.saturating_add(1);
+                seen.holder = u16::try_from(at).unwrap_or(u16::MAX);
+            }
+            if let Some(claimed) = disks.get_mut(at) {
+                claimed.objects += 1;
+                claimed.bytes += seen.size;
+            }
+        }
+        Ok((seen, disks))
+    }
+}
+
+/// What a disk claims.
+struct Claimed {
+    disk: DiskNo,
+    objects: u64,
+    bytes: u64,
 }
 
 fn slot<'s>(slots: &Slots, seen: &'s mut [Seen], object: i64) -> Option<&'s mut Seen> {

@@ -219,22 +219,7 @@ impl Catalog {
 
     /// A frozen view for another thread, of what is committed now.
     pub fn view(&self) -> Result<View, CatalogError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            connection.execute_batch(&format!(
-                "PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -{VIEW_CACHE_KIB}; BEGIN;"
-            ))?;
-            // A deferred transaction begins with its first read: take it now, before the writer starts.
-            connection.query_row("SELECT generation FROM catalog", [], |_| Ok(()))?;
-            keep_plans(&connection)?;
-            bound_values(&connection)?;
-            connection.set_prepared_statement_cache_capacity(32);
-            Ok(connection)
-        };
-        open()
-            .map(|connection| View { connection })
-            .map_err(|source| CatalogError::sql("open a view", source))
+        View::open(&self.path)
     }
 
     /// As [`Catalog::write`], for what no kept answer is about: the log of runs, times, and what was seen of a disk.
@@ -271,7 +256,47 @@ impl Catalog {
     }
 }
 
+impl Reader<'_> {
+    /// Does something with this view of the catalog while another thread does something with a second one. One after the
+    /// other where a second one would see something else: within a transaction.
+    fn both<A, B: Send>(
+        &self,
+        here: impl FnOnce(&Reader<'_>) -> Result<A, CatalogError>,
+        there: impl FnOnce(&Reader<'_>) -> Result<B, CatalogError> + Send,
+    ) -> Result<(A, B), CatalogError> {
+        let path = self.connection.path().filter(|path| !path.is_empty()).map(PathBuf::from);
+        let Some(path) = path.filter(|_| self.connection.is_autocommit()) else {
+            return Ok((here(self)?, there(self)?));
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(move || there(&View::open(&path)?.read()));
+            let here = here(self);
+            let there = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((here?, there?))
+        })
+    }
+}
+
 impl View {
+    fn open(path: &Path) -> Result<Self, CatalogError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.execute_batch(&format!(
+                "PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -{VIEW_CACHE_KIB}; BEGIN;"
+            ))?;
+            // A deferred transaction begins with its first read: take it now, before the writer starts.
+            connection.query_row("SELECT generation FROM catalog", [], |_| Ok(()))?;
+            keep_plans(&connection)?;
+            bound_values(&connection)?;
+            connection.set_prepared_statement_cache_capacity(32);
+            Ok(connection)
+        };
+        open()
+            .map(|connection| View { connection })
+            .map_err(|source| CatalogError::sql("open a view", source))
+    }
+
     /// Answers questions about the moment the view was made.
     pub fn read(&self) -> Reader<'_> {
         Reader { connection: &self.connection }

@@ -117,8 +117,11 @@ impl Reader<'_> {
     pub fn load_plan(&self, scope: &Scope, unreadable: &Unreadable) -> Result<Loaded, CatalogError> {
         let mut classes = Classes::load(self)?;
         let slots = Slots::of(self)?;
-        let (mut gathered, mut next_position) =
-            self.gather_references(&mut classes, &slots, scope.held_since)?;
+        // Each table is read in its own order, the tree beside the others.
+        let ((mut gathered, mut next_position), ((sizes, slack), (nexuses, nexus_of))) = self.both(
+            |reader| reader.gather_references(&mut classes, &slots, scope.held_since),
+            |reader| Ok((reader.sizes(&slots)?, reader.gather_nexuses(&slots, scope)?)),
+        )?;
         // Dead objects stand behind all others, in the order of their rows.
         let mut places_by_position = Vec::new();
         for object in gathered.iter_mut() {
@@ -127,12 +130,10 @@ impl Reader<'_> {
                 next_position += 1;
             }
         }
-        let (sizes, slack) = self.sizes(&slots)?;
         places_by_position.resize(gathered.len(), 0u32);
         for (place, object) in gathered.iter().enumerate() {
             places_by_position[object.position as usize] = place as u32;
         }
-        let (nexuses, nexus_of) = self.gather_nexuses(&slots, scope)?;
         let disks = scope.disks.iter().map(|known| known.disk.clone()).collect();
         let mut loaded = Loaded { input: Input { nexuses, disks, ..Input::default() }, ..Loaded::default() };
         loaded.disks = scope.disks.iter().map(|known| known.number).collect();

@@ -58,7 +58,11 @@ pub struct PlannedVisit {
 impl PlannedVisit {
     /// Adds a plan up.
     pub fn new(loaded: &Loaded, plan: &VisitPlan) -> Self {
-        let before = loaded.by_state();
+        PlannedVisit::of(loaded, plan, loaded.by_state(), loaded.live_billed())
+    }
+
+    /// Adds a plan up, where the set before it and all its live data, in billed bytes, are known.
+    pub fn of(loaded: &Loaded, plan: &VisitPlan, before: ByState, live: Bytes) -> Self {
         let mut after = before.live.clone();
         if after.is_empty() {
             after.push(Tally::default());
@@ -68,11 +72,7 @@ impl PlannedVisit {
             unplaced: ByCopies(plan.unplaced_by_copies.clone()),
             fits_nowhere: plan.fits_nowhere,
             stale: plan.stale.iter().map(|stale| (stale.disk, stale.tally)).collect(),
-            outlook: Outlook {
-                live: loaded.live_billed(),
-                levels: plan.levels_after.clone(),
-                bound: plan.bound.clone(),
-            },
+            outlook: Outlook { live, levels: plan.levels_after.clone(), bound: plan.bound.clone() },
             room_after: plan.room_after,
             ..PlannedVisit::default()
         };

@@ -1,6 +1,8 @@
 //! Questions about what is not there: disks that are away, lost, or not bought yet.
 
 use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use distbackup_core::model::Bytes;
 use distbackup_core::plan::Tally;
@@ -8,6 +10,9 @@ use distbackup_core::planner::{self, AWAY_DAYS, Options, Outlook, outlook, reach
 
 use super::PlannedVisit;
 use crate::catalog::{ByState, CatalogError, CatalogTime, DiskRow, Loaded, Reader, Unreadable};
+
+/// Disks that are planned at once, at most: each plan takes memory for all that it moves.
+const THREADS_MAX: usize = 4;
 
 /// The whole set in memory, to be asked and changed in thought: about 25 bytes for each object.
 #[derive(Debug)]
@@ -72,12 +77,29 @@ impl Prospect {
 
     /// Plans every disk: what helps most comes first (PLACEMENT 5.7). A disk that is new comes after those of the catalog.
     pub fn next(&self) -> Vec<Visitable> {
-        let mut all: Vec<(Vec<Reverse<i64>>, Visitable)> = Vec::new();
-        for disk in 0..self.loaded.input.disks.len() {
-            let plan = planner::plan_visit(&self.loaded.input, &options(disk));
-            let planned = PlannedVisit::new(&self.loaded, &plan);
-            all.push((plan.gain.iter().copied().map(Reverse).collect(), Visitable { disk, planned }));
-        }
+        let before = self.by_state();
+        let live = self.loaded.live_billed();
+        let (next, disks) = (AtomicUsize::new(0), self.loaded.input.disks.len());
+        let some = || {
+            let mut some: Vec<(Vec<Reverse<i64>>, Visitable)> = Vec::new();
+            loop {
+                let disk = next.fetch_add(1, Ordering::Relaxed);
+                if disk >= disks {
+                    return some;
+                }
+                let plan = planner::plan_visit(&self.loaded.input, &options(disk));
+                let planned = PlannedVisit::of(&self.loaded, &plan, before.clone(), live);
+                some.push((plan.gain.iter().copied().map(Reverse).collect(), Visitable { disk, planned }));
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(disks);
+        let mut all: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+            let join = |worker: ScopedJoinHandle<'_, Vec<_>>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        });
         all.sort_by(|(gain, one), (other_gain, other)| (gain, one.disk).cmp(&(other_gain, other.disk)));
         all.into_iter().map(|(_, visitable)| visitable).collect()
     }
