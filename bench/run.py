@@ -101,7 +101,7 @@ def arguments():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cold", action="store_true", help="drop all caches before each step; needs root")
-    parser.add_argument("--work", type=Path, help="where data and disks go; needs three times the data")
+    parser.add_argument("--work", type=Path, help="where data and disks go; needs four times the data")
     parser.add_argument("--out", type=Path, help="also write the report into this file")
     parser.add_argument("--document", action="store_true", help="also put the report into docs/performance.md")
     return parser.parse_args()
@@ -122,7 +122,7 @@ def run_set(make, source, work, chosen, options, failures):
     """All turns of all tools on one set; returns its size in words and {tool: runs}."""
     make(source)
     files, total = data.usage_of(source)
-    needed = 3 * total + (1 << 30)
+    needed = 4 * total + files * 8192 + (2 << 30)
     if shutil.disk_usage(work).free < needed - total:
         sys.exit(f"{needed / 1e9:.0f} GB are needed in {work.parent}: try --scale or --work")
     # Small files take a block and an inode each.
@@ -140,6 +140,8 @@ def run_set(make, source, work, chosen, options, failures):
                 failures.append(f"{tool.name}: {error}")
                 print(f"FAILED: {failures[-1]}", file=sys.stderr)
     shutil.rmtree(source)
+    # The next set has another size.
+    (work / "disk.image").unlink(missing_ok=True)
     return f"{files:,} {'file' if files == 1 else 'files'}, {total / 1e9:.2f} GB", results
 
 
