@@ -7,8 +7,9 @@ use distbackup_core::model::Bytes;
 use super::Visit;
 use crate::catalog::inspect;
 use crate::disk::DiskError;
-use crate::ops::{OpError, page, tempdir::TempFolder};
-use crate::progress::{Event, Phase};
+use crate::ops::page::{self, PageTree};
+use crate::ops::{OpError, tempdir::TempFolder};
+use crate::progress::{Event, Observer, Phase};
 
 /// For people who have the disk but not this program.
 const RESTORE_TXT: &str = include_str!("../../../recovery/RESTORE.txt");
@@ -27,9 +28,9 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
         return Ok(!interrupted && refresh_page(visit));
     }
     visit.observer.event(Event::Begin { phase: Phase::Publish, files: 1, bytes: Bytes(0) });
-    let published = write_copy(visit, differs || !recorded);
+    let written = write_copy_and_tree(visit, interrupted, differs || !recorded);
     visit.observer.event(Event::End);
-    published?;
+    let page = written?;
     if interrupted {
         // The claims are true, but the visit did not end as planned: its evidence settles at the next one, which also
         // brings the page up to date. Nobody who says stop wants to wait for that.
@@ -37,15 +38,62 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
     }
     let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
     visit.catalog.write_aside("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
-    refresh_page(visit);
+    tell_of_page(visit, page.and_then(|page| page.map_or(Ok(true), |page| finish_page(visit, &page))));
     Ok(true)
+}
+
+/// A page whose tree is written.
+struct Page {
+    folder: TempFolder,
+    data: String,
+    tree: PageTree,
+}
+
+/// Writes the catalog onto the disk, and beside that the tree of the page, which takes as long: both only read the catalog.
+/// An error of the page is one inside; without one to be made there is none.
+fn write_copy_and_tree(
+    visit: &mut Visit<'_>,
+    interrupted: bool,
+    in_question: bool,
+) -> Result<Result<Option<Page>, OpError>, OpError> {
+    visit.begin_writing()?;
+    if interrupted || !page::is_wanted(&visit.catalog.read())? {
+        write_copy(visit, in_question)?;
+        return Ok(if interrupted { Ok(None) } else { take_page_away(visit).map(|_| None) });
+    }
+    let (observer, data) = (Unseen(visit.observer), data_of(visit));
+    let beside = beside_catalog(visit)?;
+    let view = visit.catalog.view()?;
+    let (copied, tree) = std::thread::scope(|scope| {
+        let (folder, data) = (beside.path(), &data);
+        let tree = scope.spawn(move || page::write_tree(view.read(), folder, data, &observer));
+        let copied = write_copy(visit, in_question);
+        (copied, tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    copied?;
+    Ok(tree.map(|tree| Some(Page { folder: beside, data, tree })))
+}
+
+/// Watches nothing, and stops when another one says so.
+struct Unseen<'o>(&'o dyn Observer);
+
+impl Observer for Unseen<'_> {
+    fn event(&self, _: Event<'_>) {}
+
+    fn stop_requested(&self) -> bool {
+        self.0.stop_requested()
+    }
 }
 
 /// Puts the page onto the disk by which the catalog can be browsed there, or takes it away if nobody wants it, unless it
 /// is as it should be. Tells whether anything was written. What goes wrong is told and costs no visit: the
 /// page only shows what the catalog says, which is safely there.
 fn refresh_page(visit: &Visit<'_>) -> bool {
-    match write_page(visit) {
+    tell_of_page(visit, write_page(visit))
+}
+
+fn tell_of_page(visit: &Visit<'_>, written: Result<bool, OpError>) -> bool {
+    match written {
         Ok(written) => written,
         Err(error) => {
             let name = &visit.row.name;
@@ -57,21 +105,38 @@ fn refresh_page(visit: &Visit<'_>) -> bool {
 }
 
 fn write_page(visit: &Visit<'_>) -> Result<bool, OpError> {
-    let failed = OpError::disk(&visit.row.name);
-    let present = visit.disk.page_data().map_err(OpError::disk(&visit.row.name))?;
-    // Each visit that writes has a stamp of its own: so the data say of which state they are.
-    let data = format!("{}-{:016x}", visit.row.stamp.counter, visit.row.stamp.random);
     if !page::is_wanted(&visit.catalog.read())? {
-        visit.disk.remove_page().map_err(failed)?;
-        return Ok(present.is_some());
+        return take_page_away(visit);
     }
-    if present.as_ref() == Some(&data) {
+    let data = data_of(visit);
+    if visit.disk.page_data().map_err(OpError::disk(&visit.row.name))?.as_ref() == Some(&data) {
         return Ok(false);
     }
     let folder = beside_catalog(visit)?;
+    let files = visit.catalog.read().entry_count()?;
+    visit.observer.event(Event::Begin { phase: Phase::Page, files, bytes: Bytes(0) });
+    let tree = page::write_tree(visit.catalog.read(), folder.path(), &data, visit.observer);
+    visit.observer.event(Event::End);
+    finish_page(visit, &Page { folder, data, tree: tree? })
+}
+
+/// Each visit that writes has a stamp of its own: so the data of a page say of which state they are.
+fn data_of(visit: &Visit<'_>) -> String {
+    format!("{}-{:016x}", visit.row.stamp.counter, visit.row.stamp.random)
+}
+
+/// Tells whether there was one.
+fn take_page_away(visit: &Visit<'_>) -> Result<bool, OpError> {
+    let present = visit.disk.page_data().map_err(OpError::disk(&visit.row.name))?;
+    visit.disk.remove_page().map_err(OpError::disk(&visit.row.name))?;
+    Ok(present.is_some())
+}
+
+/// Adds what the page says of the disks, and puts it onto the disk.
+fn finish_page(visit: &Visit<'_>, page: &Page) -> Result<bool, OpError> {
     let options = page::PageOptions { disk: Some(visit.row.disk), written_ns: visit.time.now_ns };
-    page::write(visit.catalog.read(), options, folder.path(), &data, visit.observer)?;
-    visit.disk.publish_page(folder.path(), &data).map_err(failed)?;
+    page::write_rest(visit.catalog.read(), options, page.folder.path(), &page.data, &page.tree)?;
+    visit.disk.publish_page(page.folder.path(), &page.data).map_err(OpError::disk(&visit.row.name))?;
     Ok(true)
 }
 
@@ -83,7 +148,6 @@ fn beside_catalog(visit: &Visit<'_>) -> Result<TempFolder, OpError> {
 
 /// With `in_question` the copy that is there may be damaged: it is looked at before it becomes the previous one (C4).
 fn write_copy(visit: &mut Visit<'_>, in_question: bool) -> Result<(), OpError> {
-    visit.begin_writing()?;
     let name = visit.row.name.clone();
     let text = RESTORE_TXT.replace("{disk_name}", &name);
     visit.disk.write_recovery_file("RESTORE.txt", text.as_bytes()).map_err(OpError::disk(&name))?;

@@ -115,22 +115,51 @@ fn write_all(
     data: &str,
     observer: &dyn Observer,
 ) -> Result<WrittenPage, OpError> {
-    let relative = format!("{}/{data}", layout::PAGE_DATA);
-    let inside = folder.join(&relative);
+    let tree = write_tree(reader, folder, data, observer)?;
+    write_rest(reader, options, folder, data, &tree)
+}
+
+/// The files and folders of a page, which are most of its data.
+#[derive(Debug)]
+pub struct PageTree {
+    written: tree::WrittenTree,
+    sets: Vec<Vec<usize>>,
+}
+
+/// Writes the files and folders into `folder`, which is empty; [`write_rest`] makes a page of it. Begins no phase.
+pub fn write_tree(
+    reader: Reader<'_>,
+    folder: &Path,
+    data: &str,
+    observer: &dyn Observer,
+) -> Result<PageTree, OpError> {
+    let inside = folder.join(layout::PAGE_DATA).join(data);
     std::fs::create_dir_all(&inside).map_err(OpError::io("make", &inside))?;
     let held = reader.disk_sets()?;
-    let status = report::status(&reader)?;
-    let rows: Vec<_> = status.disks.iter().map(|disk| disk.row.clone()).collect();
+    let rows = reader.disks()?;
     let mut writer = tree::TreeWriter::new(reader, &rows, &held, &inside, observer)?;
-    let tree = writer.write()?;
-    let state = state::text(&reader, options, &status, &writer.sets(), &tree)?;
+    let written = writer.write()?;
+    Ok(PageTree { written, sets: writer.sets().into_iter().map(<[usize]>::to_vec).collect() })
+}
+
+/// Writes what a page says of the set and its disks, as `reader` sees it, beside its tree; and the page itself.
+pub fn write_rest(
+    reader: Reader<'_>,
+    options: PageOptions,
+    folder: &Path,
+    data: &str,
+    tree: &PageTree,
+) -> Result<WrittenPage, OpError> {
+    let relative = format!("{}/{data}", layout::PAGE_DATA);
+    let status = report::status(&reader)?;
+    let state = state::text(&reader, options, &status, &tree.sets, &tree.written)?;
     let put = |path: &Path, content: &str| {
         chunks::write_new(path, content.as_bytes()).map_err(OpError::io("write", path))
     };
-    put(&inside.join(layout::PAGE_STATE), &state)?;
+    put(&folder.join(&relative).join(layout::PAGE_STATE), &state)?;
     // Last: whoever finds the page finds its data.
     let page = PAGE.replace(PLACEHOLDER, &relative);
     put(&folder.join(layout::PAGE), &page)?;
-    let bytes = tree.bytes + Bytes(state.len() as u64) + Bytes(page.len() as u64);
-    Ok(WrittenPage { files: tree.files, folders: tree.folders, bytes })
+    let bytes = tree.written.bytes + Bytes(state.len() as u64) + Bytes(page.len() as u64);
+    Ok(WrittenPage { files: tree.written.files, folders: tree.written.folders, bytes })
 }

@@ -36,7 +36,7 @@ pub(super) fn text(
     reader: &Reader<'_>,
     options: PageOptions,
     status: &Status,
-    sets: &[&[usize]],
+    sets: &[Vec<usize>],
     tree: &WrittenTree,
 ) -> Result<String, CatalogError> {
     let targets: Vec<Value> = reader
