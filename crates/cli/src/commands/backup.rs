@@ -65,8 +65,13 @@ fn work(
     }
     let updating = args.update || !args.source.is_empty();
     if updating {
-        // New files are hashed by the copy.
-        let options = UpdateOptions { scan_only: true, ..update::options(args.accept, args.ignore_lock) };
+        // New files are hashed by the copy. A dry run reads none at all.
+        let small_at_first = !context.global.dry_run;
+        let options = UpdateOptions {
+            scan_only: true,
+            small_at_first,
+            ..update::options(args.accept, args.ignore_lock)
+        };
         exit = exit.or_graver(update::work(context, catalog, run, &options)?.0);
         if exit == Exit::INTERRUPTED {
             return Ok(exit);

@@ -13,7 +13,7 @@ use crate::render::words::{count, grouped};
 
 /// What the command line asked for.
 pub fn options(accept: bool, ignore_locks: bool) -> UpdateOptions {
-    UpdateOptions { accept, ignore_locks, scan_only: false }
+    UpdateOptions { accept, ignore_locks, ..UpdateOptions::default() }
 }
 
 /// Scans and hashes, and reads again what is asked for.

@@ -43,6 +43,14 @@ pub fn list(folder: BorrowedFd<'_>, each: &mut dyn FnMut(&CStr, u64) -> io::Resu
     Ok(())
 }
 
+/// Bytes of memory that are free or can be freed at once, as the system estimates it (proc_meminfo(5)).
+pub fn memory_available() -> Option<u64> {
+    let table = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = table.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// OpenZFS before 2.2.2 told holes where fresh data were still in memory: there nobody is asked.
 const ZFS_MAGIC: i64 = 0x2fc1_2fc1;
 

@@ -4,8 +4,12 @@
 //! path and record it once more costs more than its content. Only while the tree is empty: later a new name may be a file
 //! that has moved, which is found by its inode without being read (DESIGN 7.6). A scan is one transaction, so what it has
 //! read is read again if it is killed; therefore it reads for a while only, and leaves the rest pending.
+//!
+//! Where a backup follows that hashes while it copies, the copy reads these files once more: from memory, so no more are
+//! read here than memory keeps until then. What turns out to be a duplicate is not written at all.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use distbackup_core::model::{Bytes, Metadata};
@@ -13,24 +17,33 @@ use distbackup_core::model::{Bytes, Metadata};
 use crate::catalog::partner_of;
 use crate::hash::{Hashed, SourceFile, hash_content};
 use crate::metadata;
-use crate::platform::{Accounts, Stat};
+use crate::platform::{self, Accounts, Stat};
 use crate::scan::Folder;
 
 /// Larger files gain nothing by it.
 const BYTES_MAX: u64 = 1 << 20;
 /// What a killed scan may have read in vain.
 const LASTS: Duration = Duration::from_secs(20);
+/// What stays in memory where the system does not tell how much there is.
+const REMEMBERED: u64 = 256 << 20;
 
-/// The time in which a scan reads.
+/// The time in which a scan reads, and how much.
 #[derive(Debug)]
 pub struct FirstReading {
     until: Instant,
+    left: AtomicU64,
 }
 
 impl FirstReading {
-    /// Begins now.
+    /// Begins now; nobody reads the files again.
     pub fn begin() -> Self {
-        FirstReading { until: Instant::now() + LASTS }
+        FirstReading { until: Instant::now() + LASTS, left: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Begins now, for a backup that is to find the files in memory.
+    pub fn for_backup() -> Self {
+        let bytes = platform::memory_available().map_or(REMEMBERED, |bytes| bytes / 4);
+        FirstReading { left: AtomicU64::new(bytes), ..Self::begin() }
     }
 
     /// Reads a file that was just looked at. `None`: not now, not this one, or not as it was; then it is pending, and
@@ -47,6 +60,8 @@ impl FirstReading {
         if !small || seen.nlink != 1 || partner_of(name).is_some() || Instant::now() >= self.until {
             return None;
         }
+        let room = |left: u64| left.checked_sub(seen.size);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
         let mut source = SourceFile::open_at(folder.as_fd(), name).ok()?;
         let metadata = metadata::capture_open(source.as_fd(), &source.stat(), accounts).ok()?;
         let (id, _) = hash_content(&mut source, &mut |_| {}, &|| false).ok()?;
@@ -95,7 +110,11 @@ mod tests {
             assert!(read(&FirstReading::begin(), dir.path(), name).is_none(), "{name}");
         }
         write("late", 10);
-        assert!(read(&FirstReading { until: Instant::now() }, dir.path(), "late").is_none());
+        let over = FirstReading { until: Instant::now(), ..FirstReading::begin() };
+        assert!(read(&over, dir.path(), "late").is_none());
+        let full = FirstReading { left: AtomicU64::new(15), ..FirstReading::begin() };
+        assert!(read(&full, dir.path(), "late").is_some());
+        assert!(read(&full, dir.path(), "late").is_none(), "memory would not keep it until it is copied");
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct UpdateOptions {
     /// Leave new content pending, for a backup that hashes while it copies. What is only presumed to be
     /// unchanged is read all the same.
     pub scan_only: bool,
+    /// With `scan_only`, read the small files of a first scan all the same, as many as memory keeps until the backup: to
+    /// find each of them again costs it more than to read it twice.
+    pub small_at_first: bool,
     /// Look at locked places, too.
     pub ignore_locks: bool,
 }

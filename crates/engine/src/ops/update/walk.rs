@@ -268,7 +268,11 @@ pub fn scan(
     outcome: &mut UpdateOutcome,
 ) -> Result<(), OpError> {
     let (next_node, next_link): (DirNo, LinkNo) = catalog.read().next_numbers()?;
-    let reads = !options.scan_only && !catalog.read().has_entries(DirNo::ROOT)?;
+    let first_reading = match catalog.read().has_entries(DirNo::ROOT)? {
+        false if !options.scan_only => Some(FirstReading::begin()),
+        false if options.small_at_first => Some(FirstReading::for_backup()),
+        _ => None,
+    };
     let walk = Walk {
         stack: Mutex::default(),
         wake: Condvar::new(),
@@ -280,7 +284,7 @@ pub fn scan(
         observer,
         moved: MovedFolders::default(),
         accept: options.accept,
-        first_reading: reads.then(FirstReading::begin),
+        first_reading,
         kept: Mutex::default(),
         next_node: AtomicI64::new(next_node.0),
         counts: Counts::default(),
