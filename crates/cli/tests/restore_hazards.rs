@@ -13,6 +13,7 @@ use common::frozen::Frozen;
 use common::{World, noise, object};
 use distbackup_testkit::compare::{Compare, assert_same_trees, compare_trees};
 use distbackup_testkit::dsb::{Run, Signal, give_to};
+use distbackup_testkit::faults::{Fault, Injector};
 use distbackup_testkit::mounts::{Filesystem, LoopDisk, Tmpfs};
 use distbackup_testkit::{is_root, or_skip, skipped, tree};
 use shelf::*;
@@ -399,4 +400,24 @@ fn r2_overwrite_also_replaces_a_file_that_should_be_a_hard_link() {
     assert_eq!(fs::read(to.join("data/b")).unwrap(), b"something else");
     restore(&world, &to, &["--overwrite"]).ok();
     all_but(&world, &to, &[]);
+}
+
+/// N9: who is told that everything is restored may take the power away. What could not be written out is no success.
+#[test]
+fn n9_a_restore_ends_when_the_destination_has_written_everything_out() {
+    let injector = or_skip!(Injector::new());
+    let world = world_on(&["red"], 3);
+    let restored = |name: &str, fault| {
+        let to = world.place(name);
+        let mut command = world.dsb.command(["restore", "--to", to.to_str().unwrap()]);
+        injector.arm(&mut command, &[&to], fault);
+        (world.dsb.start_prepared(command).wait(), injector.calls())
+    };
+    let (run, calls) = restored("restored", None);
+    run.ok();
+    let last = calls.last().expect("calls below the destination are seen");
+    assert_eq!(last.kind, "sync", "nothing is changed after it");
+    let (run, calls) = restored("again", Some((last.number, Fault::Once(libc::EIO))));
+    assert_eq!(calls.last().map(|call| call.kind.as_str()), Some("sync"));
+    assert!(run.code(1).stderr().contains("write out everything"));
 }

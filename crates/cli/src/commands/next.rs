@@ -3,7 +3,7 @@
 use distbackup_core::model::Bytes;
 use distbackup_engine::clock::Clock;
 use distbackup_engine::ops::shelf;
-use distbackup_engine::report::{Prospect, Visitable};
+use distbackup_engine::report::{self, Suggestion};
 use serde_json::json;
 
 use super::plan::{capability, level, reach_json, tallies};
@@ -18,8 +18,8 @@ pub fn run(context: &Context<'_>) -> Outcome {
     let reader = opened.catalog.read();
     let now_ns = context.clock().now_ns();
     let render = context.render;
-    let prospect = Prospect::load(&reader, now_ns, &[])?;
-    if prospect.disks.is_empty() {
+    let disks = reader.disks()?;
+    if disks.is_empty() {
         render.line("There is no disk yet. Next: dsb disk add NAME PATH");
         return Ok(Exit::DONE);
     }
@@ -28,35 +28,32 @@ pub fn run(context: &Context<'_>) -> Outcome {
         render.warning(&format!("cannot tell which disks are connected: {error}"));
         Default::default()
     });
-    let all = prospect.next();
+    let advice = report::advice(&reader, now_ns)?;
     let mut rows = Vec::new();
-    for visitable in &all {
-        let Some(row) = prospect.disks.get(visitable.disk) else { continue };
+    for suggestion in &advice.visits {
+        let Some(row) = disks.get(suggestion.disk) else { continue };
         let here = connected.contains_key(&row.disk);
-        let planned = &visitable.planned;
         render.object(
             "item",
             json!({ "disk": row.name, "location": row.location, "connected": here, "seen_ns": row.seen_ns,
-                    "copies": tallies(&planned.copies.0), "after": tallies(&planned.after) }),
+                    "copies": tallies(&suggestion.copies), "after": tallies(&suggestion.after) }),
         );
         rows.push(vec![
             row.name.clone(),
             row.location.clone().unwrap_or_default(),
             if here { "connected".to_owned() } else { ago(row.seen_ns, now_ns) },
-            gain(context, visitable),
+            gain(context, suggestion),
         ]);
     }
-    let outlook = prospect.outlook();
-    render.object("reach", reach_json(&outlook));
+    render.object("reach", reach_json(&advice.outlook));
     table(&["disk", "where", "last seen", "would bring"], &rows).iter().for_each(|line| render.line(line));
     render.line("");
-    render.line(&capability(&outlook, "you are at"));
-    if let Some((best, row)) = all.first().and_then(|best| Some((best, prospect.disks.get(best.disk)?))) {
-        let pending = best.planned.before.pending.objects > 0;
-        let reached = prospect.by_state().below_target.objects == 0;
-        render.line(&advice(row.name.as_str(), connected.contains_key(&row.disk), best, pending, reached));
-        for (disk, tally) in &best.planned.stale {
-            let Some(stale) = prospect.disks.get(usize::from(*disk)) else { continue };
+    render.line(&capability(&advice.outlook, "you are at"));
+    if let Some((best, row)) = advice.visits.first().and_then(|best| Some((best, disks.get(best.disk)?))) {
+        let here = connected.contains_key(&row.disk);
+        render.line(&words(row.name.as_str(), here, best, advice.pending, advice.reached));
+        for (disk, tally) in &best.stale {
+            let Some(stale) = disks.get(*disk) else { continue };
             render.line(&format!(
                 "      dsb verify {}, which was not verified for too long: that frees room for {} without a copy",
                 stale.name,
@@ -67,8 +64,8 @@ pub fn run(context: &Context<'_>) -> Outcome {
     Ok(Exit::DONE)
 }
 
-fn gain(context: &Context<'_>, visitable: &Visitable) -> String {
-    let copies = visitable.planned.copies.0.iter().enumerate();
+fn gain(context: &Context<'_>, suggestion: &Suggestion) -> String {
+    let copies = suggestion.copies.iter().enumerate();
     let parts: Vec<String> = copies
         .filter(|(_, tally)| tally.objects > 0)
         .map(|(before, tally)| format!("{} of {}", plural(&level(before)), context.render.size(tally.bytes)))
@@ -81,9 +78,9 @@ fn plural(level: &str) -> String {
     level.strip_suffix('y').map_or_else(|| format!("{level}'s"), |stem| format!("{stem}ies"))
 }
 
-fn advice(name: &str, here: bool, best: &Visitable, pending: bool, reached: bool) -> String {
+fn words(name: &str, here: bool, best: &Suggestion, pending: bool, reached: bool) -> String {
     let update = if pending { " --update" } else { "" };
-    let brings = best.planned.copies.total().bytes > Bytes(0);
+    let brings = best.copies.iter().any(|tally| tally.bytes > Bytes(0));
     match (brings, here) {
         (false, _) if reached => "Next: nothing is urgent: everything has its copies.".to_owned(),
         (false, _) => "Next: nothing to gain from any disk; a new one would help most.".to_owned(),

@@ -21,6 +21,11 @@ use crate::render::words::count;
 /// How often mounted disks are looked for while waiting for one.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// Files that are written at the same time: while some wait for their disk, others are hashed.
+const STREAMS: usize = 4;
+/// Where one of the disks rotates, its heads would run from one to the other.
+const STREAMS_ROTATING: usize = 2;
+
 /// Restores from the connected disks and, on a terminal, waits for the others.
 pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
     let opened = context.open_to_read()?;
@@ -32,7 +37,7 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
         at,
         overwrite: args.overwrite,
         numeric_ids: args.numeric_ids,
-        streams: 2,
+        streams: STREAMS,
         done: Vec::new(),
         again: Default::default(),
         existing: args.existing.clone(),
@@ -67,6 +72,8 @@ pub fn run(context: &Context<'_>, args: &RestoreArgs) -> Outcome {
             .iter()
             .map(|disk| Readable { disk: disk.row.disk, name: disk.row.name.clone(), port: &disk.disk })
             .collect();
+        let rotates = connected.iter().any(|disk| platform::is_rotational(&disk.folder));
+        options.streams = if rotates { STREAMS_ROTATING } else { STREAMS };
         let outcome = restore::restore(view.read(), &readable, &options, &needs, context.render)?;
         drop(view);
         let last = only.is_some() || outcome.missing.is_empty() || outcome.interrupted || !may_wait(context);

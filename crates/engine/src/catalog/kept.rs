@@ -8,7 +8,23 @@ use rusqlite::OptionalExtension;
 
 use super::{CatalogError, Reader};
 
+/// An answer that was worked out by who may not write, beside other work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What was asked, with all that the answer depends on besides the tables.
+    pub question: String,
+    /// [`Reader::changes`] before the tables were read.
+    pub changes: i64,
+    /// JSON.
+    pub answer: String,
+}
+
 impl Reader<'_> {
+    /// Keeps an answer that was worked out elsewhere; if something has changed meanwhile, nobody will find it.
+    pub fn keep(&self, answer: &Answer) -> bool {
+        self.keep_answer(&answer.question, answer.changes, &answer.answer)
+    }
+
     /// The answer to a question that was kept, if nothing has changed since.
     pub fn kept_answer(&self, question: &str) -> Result<Option<String>, CatalogError> {
         const SQL: &str = "

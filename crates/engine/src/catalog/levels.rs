@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use distbackup_core::model::{Bytes, DiskNo};
 use serde::{Deserialize, Serialize};
 
+use super::kept::Answer;
 use super::slots::Slots;
 use super::{CatalogError, Reader, columns};
 
@@ -73,6 +74,10 @@ impl From<Kept> for Levels {
     }
 }
 
+fn question(large: Bytes) -> String {
+    format!("levels, large from {}", large.0)
+}
+
 /// Gathered about one object.
 #[derive(Clone, Copy, Default)]
 struct Seen {
@@ -103,19 +108,26 @@ impl Reader<'_> {
 
     /// Live data by number of copies: as it was counted last if nothing has changed since, else counted and kept.
     pub fn levels(&self, large: Bytes) -> Result<Levels, CatalogError> {
-        let question = format!("levels, large from {}", large.0);
+        let question = question(large);
         let kept = self.kept_answer(&question)?;
         if let Some(kept) = kept.and_then(|answer| serde_json::from_str::<Kept>(&answer).ok()) {
             let levels = Levels::from(kept);
             debug_assert_eq!(levels, self.count_levels(large)?, "something changed that says it does not");
             return Ok(levels);
         }
+        let (levels, answer) = self.work_out_levels(large)?;
+        // A catalog that cannot be written just now is asked again next time.
+        let _kept = answer.is_some_and(|answer| self.keep(&answer));
+        Ok(levels)
+    }
+
+    /// Counts, and says what to keep of it. For who may not write, beside other work.
+    pub fn work_out_levels(&self, large: Bytes) -> Result<(Levels, Option<Answer>), CatalogError> {
         let changes = self.changes()?;
         let levels = self.count_levels(large)?;
-        if let Ok(answer) = serde_json::to_string(&levels.to_kept()) {
-            self.keep_answer(&question, changes, &answer);
-        }
-        Ok(levels)
+        let answer = serde_json::to_string(&levels.to_kept()).ok();
+        let answer = answer.map(|answer| Answer { question: question(large), changes, answer });
+        Ok((levels, answer))
     }
 
     /// Counts live data by number of copies; 20 bytes of memory for each object.

@@ -61,6 +61,7 @@ pub use disks::{DiskRow, NewDisk};
 pub use error::CatalogError;
 pub use forget::Forgotten;
 pub use history::CatalogTime;
+pub use kept::Answer;
 pub use levels::{Counted, Levels};
 pub use lost::LostCopy;
 pub use merge::Merged;

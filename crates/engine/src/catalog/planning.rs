@@ -14,7 +14,6 @@ use super::scope::Scope;
 use super::slots::Slots;
 use super::tree_read::PendingKey;
 use super::{At, CatalogError, Reader, columns};
-use distbackup_core::model::DAY_NS;
 
 /// Which thing a planner's row stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,7 +246,7 @@ impl Reader<'_> {
 
     /// The distinct sets of disks, and which one each object has.
     fn gather_nexuses(&self, slots: &Slots, scope: &Scope) -> Result<(Vec<Nexus>, Vec<u32>), CatalogError> {
-        let oldest = scope.now_ns.saturating_sub(i64::from(scope.trust_days) * DAY_NS);
+        let oldest = scope.oldest_evidence_ns();
         let numbers = scope.disks.iter().zip(0u16..);
         let index: HashMap<i64, u16> =
             numbers.filter_map(|(known, at)| Some((known.number?.0, at))).collect();

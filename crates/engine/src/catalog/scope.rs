@@ -76,7 +76,22 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    /// How many batches of copies have evidence that still stands in a scope (N3). Only time makes it less.
+    pub fn standing_proofs(&self, scope: &Scope) -> Result<u64, CatalogError> {
+        const SQL: &str = "SELECT count(*) FROM proof WHERE how IN ('written', 'read') AND at_ns >= ?1";
+        self.connection
+            .query_row(SQL, [scope.oldest_evidence_ns()], |row| super::columns::unsigned(row, 0))
+            .map_err(|source| CatalogError::sql("count evidence", source))
+    }
+}
+
 impl Scope {
+    /// Evidence from before does not stand.
+    pub(super) fn oldest_evidence_ns(&self) -> i64 {
+        self.now_ns.saturating_sub(i64::from(self.trust_days) * DAY_NS)
+    }
+
     /// A disk that does not exist yet: empty, ordinary, of this capacity.
     pub fn add_new(&mut self, capacity: Bytes) {
         let disk = Disk {

@@ -32,6 +32,12 @@ pub fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Asks the system to begin writing a part of a file to its medium, and does not wait for it: else nothing is written
+/// before a tenth of all memory is full of it. A hint, which makes nothing durable and reports no error: a later sync does.
+pub fn begin_writing_out(file: &File, from: u64, length: u64) {
+    system::begin_writing_out(file.as_fd(), from, length);
+}
+
 /// Makes the content of one file durable, and of its metadata only what reading it needs (`fdatasync`).
 pub fn sync_data(file: &File) -> io::Result<()> {
     file.sync_data()

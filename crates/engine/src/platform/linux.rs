@@ -98,6 +98,14 @@ pub fn file_bytes_max(fd: BorrowedFd<'_>, block: u64) -> u64 {
     }
 }
 
+/// Begins writing a part of a file to its medium (sync_file_range(2)); a hint.
+pub fn begin_writing_out(file: BorrowedFd<'_>, from: u64, length: u64) {
+    let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else { return };
+    // SAFETY: the descriptor is open while it is borrowed; the call takes numbers only.
+    let _hint_only =
+        unsafe { libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
 /// Makes the whole filesystem durable.
 pub fn sync_filesystem(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::fs::syncfs(fd)?)

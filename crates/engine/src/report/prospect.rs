@@ -9,7 +9,7 @@ use distbackup_core::plan::Tally;
 use distbackup_core::planner::{self, AWAY_DAYS, Options, Outlook, outlook, reachable_levels};
 
 use super::PlannedVisit;
-use crate::catalog::{ByState, CatalogError, CatalogTime, DiskRow, Loaded, Reader, Unreadable};
+use crate::catalog::{ByState, CatalogError, CatalogTime, DiskRow, Loaded, Reader, Scope, Unreadable};
 
 /// Disks that are planned at once, at most: each plan takes memory for all that it moves.
 const THREADS_MAX: usize = 4;
@@ -61,7 +61,12 @@ impl Prospect {
         let time = CatalogTime { now_ns, confirmed_ns: now_ns, leap: false };
         let mut scope = reader.scope(time, None, true)?;
         new.iter().for_each(|&capacity| scope.add_new(capacity));
-        let loaded = reader.load_plan(&scope, &Unreadable::default())?;
+        Self::load_scope(reader, &scope)
+    }
+
+    /// Loads the set as a scope sees it.
+    pub fn load_scope(reader: &Reader<'_>, scope: &Scope) -> Result<Self, CatalogError> {
+        let loaded = reader.load_plan(scope, &Unreadable::default())?;
         Ok(Prospect { loaded, disks: reader.disks()? })
     }
 

@@ -4,7 +4,7 @@ use distbackup_core::model::{Bytes, COPIES_WANTED, DiskNo};
 use distbackup_core::plan::Tally;
 
 use super::Prospect;
-use crate::catalog::{CatalogError, Counted, DiskRow, Pending, Reader, SnapshotRow};
+use crate::catalog::{Answer, CatalogError, Counted, DiskRow, Pending, Reader, SnapshotRow};
 
 /// Live data with one number of copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,16 +66,21 @@ fn level(counted: &Counted) -> Level {
     Level { files: counted.files, objects: counted.objects, bytes: Bytes(counted.bytes) }
 }
 
+/// The largest object that some disk has a place for.
+fn largest_place(disks: &[DiskRow]) -> Bytes {
+    let staying = disks.iter().filter(|row| !row.retiring);
+    staying.map(|row| row.capacity.min(row.file_max)).max().unwrap_or_default()
+}
+
+/// What takes long in [`status`], worked out ahead by who may not write; to be kept by who may.
+pub fn levels_ahead(reader: &Reader<'_>) -> Result<Option<Answer>, CatalogError> {
+    Ok(reader.work_out_levels(largest_place(&reader.disks()?))?.1)
+}
+
 /// Answers how safe the set is. Reads the tables once each, in their order.
 pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
     let rows = reader.disks()?;
-    let largest = rows
-        .iter()
-        .filter(|row| !row.retiring)
-        .map(|row| row.capacity.0.min(row.file_max.0))
-        .max()
-        .unwrap_or(0);
-    let counted = reader.levels(Bytes(largest))?;
+    let counted = reader.levels(largest_place(&rows))?;
     let mut status = Status {
         levels: counted.levels.iter().map(level).collect(),
         empty_files: counted.empty_files,

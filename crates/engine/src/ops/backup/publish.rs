@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use distbackup_core::model::Bytes;
+use distbackup_core::model::{Bytes, DiskNo};
 
 use super::Visit;
-use crate::catalog::inspect;
+use crate::catalog::{Answer, CatalogError, Reader, inspect};
 use crate::disk::DiskError;
 use crate::ops::page::{self, PageTree};
 use crate::ops::{OpError, tempdir::TempFolder};
 use crate::progress::{Event, Observer, Phase};
+use crate::report;
 
 /// For people who have the disk but not this program.
 const RESTORE_TXT: &str = include_str!("../../../recovery/RESTORE.txt");
@@ -30,7 +31,7 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
     visit.observer.event(Event::Begin { phase: Phase::Publish, files: 1, bytes: Bytes(0) });
     let written = write_copy_and_tree(visit, interrupted, differs || !recorded);
     visit.observer.event(Event::End);
-    let page = written?;
+    let (page, answers) = written?;
     if interrupted {
         // The claims are true, but the visit did not end as planned: its evidence settles at the next one, which also
         // brings the page up to date. Nobody who says stop wants to wait for that.
@@ -38,6 +39,10 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
     }
     let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
     visit.catalog.write_aside("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
+    for answer in answers {
+        // One that cannot be kept is worked out when it is asked for.
+        let _kept = visit.catalog.read().keep(&answer);
+    }
     tell_of_page(visit, page.and_then(|page| page.map_or(Ok(true), |page| finish_page(visit, &page))));
     Ok(true)
 }
@@ -49,29 +54,51 @@ struct Page {
     tree: PageTree,
 }
 
-/// Writes the catalog onto the disk, and beside that the tree of the page, which takes as long: both only read the catalog.
+/// Writes the catalog onto the disk. Beside that, the tree of the page is written, and what people ask after a visit is
+/// worked out: all three only read the catalog, and take about as long as each other.
+///
 /// An error of the page is one inside; without one to be made there is none.
 fn write_copy_and_tree(
     visit: &mut Visit<'_>,
     interrupted: bool,
     in_question: bool,
-) -> Result<Result<Option<Page>, OpError>, OpError> {
+) -> Result<Beside, OpError> {
     visit.begin_writing()?;
-    if interrupted || !page::is_wanted(&visit.catalog.read())? {
+    if interrupted {
         write_copy(visit, in_question)?;
-        return Ok(if interrupted { Ok(None) } else { take_page_away(visit).map(|_| None) });
+        return Ok((Ok(None), Vec::new()));
     }
-    let (observer, data) = (Unseen(visit.observer), data_of(visit));
-    let beside = beside_catalog(visit)?;
-    let view = visit.catalog.view()?;
-    let (copied, tree) = std::thread::scope(|scope| {
-        let (folder, data) = (beside.path(), &data);
-        let tree = scope.spawn(move || page::write_tree(view.read(), folder, data, &observer));
+    let wanted = page::is_wanted(&visit.catalog.read())?;
+    let beside = if wanted { Some(beside_catalog(visit)?) } else { None };
+    let (observer, data, now_ns, disk) =
+        (Unseen(visit.observer), data_of(visit), visit.time.now_ns, visit.row.disk);
+    let (view, other_view) = (visit.catalog.view()?, visit.catalog.view()?);
+    let (copied, tree, answers) = std::thread::scope(|scope| {
+        let (folder, data) = (beside.as_ref().map(TempFolder::path), &data);
+        let tree =
+            scope.spawn(move || folder.map(|folder| page::write_tree(view.read(), folder, data, &observer)));
+        let answers = scope.spawn(move || work_out(&other_view.read(), now_ns, disk));
         let copied = write_copy(visit, in_question);
-        (copied, tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let tree = tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let answers = answers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (copied, tree, answers)
     });
     copied?;
-    Ok(tree.map(|tree| Some(Page { folder: beside, data, tree })))
+    let page = match (beside, tree) {
+        (Some(folder), Some(tree)) => tree.map(|tree| Some(Page { folder, data, tree })),
+        _ => take_page_away(visit).map(|_| None),
+    };
+    Ok((page, answers?))
+}
+
+/// A page to be finished, and answers to be kept.
+type Beside = (Result<Option<Page>, OpError>, Vec<Answer>);
+
+/// What `status` and `next` will be asked, one after the other: each needs some memory for every object.
+fn work_out(reader: &Reader<'_>, now_ns: i64, disk: DiskNo) -> Result<Vec<Answer>, CatalogError> {
+    let levels = report::levels_ahead(reader)?;
+    let advice = report::advice_after_visit(reader, now_ns, disk)?;
+    Ok(levels.into_iter().chain(advice).collect())
 }
 
 /// Watches nothing, and stops when another one says so.

@@ -35,6 +35,18 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Makes everything on the destination's filesystem durable. The folder was opened before the first write, so an
+    /// error of writing back is told here. Where there is no such call, the system is asked to write, and trusted.
+    pub fn sync(&self) -> io::Result<()> {
+        match platform::sync_filesystem(self.as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                rustix::fs::sync();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Enters a folder below; `None` if there is none.
     pub fn enter(&self, name: &[u8]) -> io::Result<Option<Self>> {
         match platform::open_folder_at(self.as_fd(), name) {

@@ -236,6 +236,8 @@ pub fn restore(
     observer.event(Event::End);
     let destination = filled?;
     finish::finish(reader, options, &selection, &destination, &leaders, &mut outcome)?;
+    // Whoever is told that all is there may take the power away (N9).
+    destination.sync().map_err(OpError::io("write out everything to", options.destination.clone()))?;
     outcome.interrupted = observer.stop_requested();
     Ok(outcome)
 }
