@@ -61,7 +61,8 @@ def image_of(work, disk_bytes):
     image = work / "disk.image"
     if not image.exists():
         with open(image, "wb", buffering=0) as out:
-            left, zeros = disk_bytes, bytes(1 << 22)
+            # Whole blocks, since a loop device has no others.
+            left, zeros = disk_bytes // 4096 * 4096, bytes(1 << 22)
             while left > 0:
                 left -= out.write(zeros[:left])
             os.fsync(out.fileno())

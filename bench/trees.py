@@ -13,6 +13,7 @@ from measure import mounted
 
 FILES_PER_FOLDER = 100
 FOLDERS_PER_PART = 100
+PARTS_PER_GROUP = 100
 FILES_PER_PART = FILES_PER_FOLDER * FOLDERS_PER_PART
 # What a file costs in the image: an inode, its share of a folder's block, and room to spare.
 BYTES_PER_FILE = 400
@@ -22,7 +23,7 @@ def fill_part(root, part, files):
     """The files of one part, each with a content of its own: its number in 16 digits."""
     first = part * FILES_PER_PART
     for start in range(first, min(first + FILES_PER_PART, files), FILES_PER_FOLDER):
-        folder = root / f"part-{part:05}" / f"folder-{start // FILES_PER_FOLDER:06}"
+        folder = root / f"group-{part // PARTS_PER_GROUP:03}" / f"part-{part:05}" / f"folder-{start // FILES_PER_FOLDER:06}"
         folder.mkdir(parents=True)
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         for number in range(start, min(start + FILES_PER_FOLDER, files)):
