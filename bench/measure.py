@@ -3,7 +3,9 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -28,7 +30,13 @@ def measure(commands, environment=None, directory=None):
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-            _, status, usage = os.wait4(child.pid, 0)
+            try:
+                _, status, usage = os.wait4(child.pid, 0)
+            except BaseException:
+                # Nothing may still write to a disk that is about to be unmounted.
+                child.kill()
+                child.wait()
+                raise
             child.returncode = os.waitstatus_to_exitcode(status)
             peak = max(peak, usage.ru_maxrss * 1024)
             if child.returncode != 0:
@@ -53,7 +61,8 @@ def image_of(work, disk_bytes):
     image = work / "disk.image"
     if not image.exists():
         with open(image, "wb", buffering=0) as out:
-            left, zeros = disk_bytes, bytes(1 << 22)
+            # Whole blocks, since a loop device has no others.
+            left, zeros = disk_bytes // 4096 * 4096, bytes(1 << 22)
             while left > 0:
                 left -= out.write(zeros[:left])
             os.fsync(out.fileno())
@@ -61,21 +70,61 @@ def image_of(work, disk_bytes):
 
 
 @contextlib.contextmanager
+def undisturbed():
+    """A second Ctrl-C must not stop what the first one made necessary."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def attach(image):
+    """A loop device that reads and writes the image directly: through the page cache, what is written would be copied in memory
+    once more, and the drive would seem to be as fast as memory."""
+    device = subprocess.run(["losetup", "--find", "--show", image], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    refused = subprocess.run(["losetup", "--direct-io=on", device], check=False, stderr=subprocess.PIPE, text=True)
+    if refused.returncode != 0:
+        print(f"no direct I/O for {image}, so its drive seems too fast: {refused.stderr.strip()}", file=sys.stderr)
+    return device
+
+
+def detach(image):
+    """Frees each loop device of the image, also one of which an interrupted `attach` could not tell the name."""
+    found = subprocess.run(["losetup", "--noheadings", "--output", "NAME", "--associated", image],
+                           check=True, stdout=subprocess.PIPE, text=True).stdout
+    for device in found.split():
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+@contextlib.contextmanager
+def mounted(image, path, make=(), options="defaults"):
+    """The ext4 in an image, mounted at a path; `make` is what mkfs.ext4 gets if it has to be made first. Only for root."""
+    try:
+        device = attach(image)
+        if make:
+            # No tables left to be filled in by the kernel while something else is measured.
+            quiet = ["-q", "-F", "-m", "0", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]
+            subprocess.run(["mkfs.ext4", *quiet, *make, device], check=True)
+        subprocess.run(["mount", "-o", options, device, path], check=True)
+        yield path
+    finally:
+        with undisturbed():
+            if os.path.ismount(path):
+                subprocess.run(["umount", path], check=True)
+            detach(image)
+
+
+@contextlib.contextmanager
 def fresh_disk(work, disk_bytes):
     """A mount point of a new ext4 for root, else a new folder."""
     path = work / "disk"
     path.mkdir()
-    mounted = False
     try:
         if os.geteuid() == 0:
-            image = image_of(work, disk_bytes)
-            # No tables left to be filled in by the kernel while something else is measured.
-            quiet = ["-q", "-F", "-m", "0", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]
-            subprocess.run(["mkfs.ext4", *quiet, str(image)], check=True)
-            subprocess.run(["mount", "-o", "loop", str(image), str(path)], check=True)
-            mounted = True
-        yield path
+            with mounted(image_of(work, disk_bytes), path, make=["-b", "4096"]):
+                yield path
+        else:
+            yield path
     finally:
-        if mounted:
-            subprocess.run(["umount", str(path)], check=True)
         shutil.rmtree(path, ignore_errors=True)

@@ -3,7 +3,8 @@
 import math
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 440, 70, 50, 20, 120
-COLOURS = ["#1f5fa8", "#c2410c", "#15803d", "#7e22ce", "#0e7490", "#a16207"]
+# As many as lines may come: ten.
+COLOURS = ["#1f5fa8", "#c2410c", "#15803d", "#7e22ce", "#0e7490", "#a16207", "#be185d", "#111827", "#65a30d", "#6b7280"]
 
 
 def power(exponent, unit=""):

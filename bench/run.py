@@ -161,7 +161,7 @@ def main():
         work = Path(work)
         chosen = tools.chosen(options.tools.split(","), options.dsb, options.floor, options.v1, work)
         least = measure([["true"]])[1]
-        disks = "fresh loop-mounted ext4" if os.geteuid() == 0 else "fresh folders (not root)"
+        disks = "fresh ext4 on a loop device with direct I/O" if os.geteuid() == 0 else "fresh folders (not root)"
         cache = "cold" if options.cold else "warm"
         sections = [
             f"{version_of(options.dsb)}, {datetime.date.today()}: `bench/run.py {' '.join(sys.argv[1:])}`",
