@@ -2,7 +2,7 @@
 
 import math
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 440, 70, 50, 20, 120
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 750, 440, 70, 50, 20, 150
 # As many as lines may come: ten.
 COLOURS = ["#1f5fa8", "#c2410c", "#15803d", "#7e22ce", "#0e7490", "#a16207", "#be185d", "#111827", "#65a30d", "#6b7280"]
 
