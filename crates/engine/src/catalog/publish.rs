@@ -68,20 +68,48 @@ impl CheckedCopy {
 impl Catalog {
     /// Writes a consistent snapshot of the catalog to a new file, which must not exist, and checks it.
     ///
-    /// By `VACUUM INTO`, so the copy is no WAL database and opens on read-only media (DESIGN 6).
+    /// The copy is no WAL database, so it opens on read-only media (DESIGN 6).
     pub fn write_copy(&self, to: &Path) -> Result<(), CatalogError> {
-        use std::os::unix::ffi::OsStrExt;
-        let sql = |source| CatalogError::sql("copy the catalog", source);
-        self.connection
-            .prepare("VACUUM INTO CAST(?1 AS TEXT)")
-            .and_then(|mut statement| statement.execute([to.as_os_str().as_bytes()]))
-            .map_err(sql)?;
+        let copied = if self.is_mostly_used()? { self.copy_pages(to) } else { self.copy_rows(to) };
+        copied.map_err(|source| CatalogError::sql("copy the catalog", source))?;
         crate::platform::make_private(to).map_err(|source| CatalogError::Io {
             action: "protect",
             path: to.to_owned(),
             source,
         })?;
         inspect(to, true).map(|_| ())
+    }
+
+    /// Whether so few pages are free that a copy need not leave them out.
+    fn is_mostly_used(&self) -> Result<bool, CatalogError> {
+        const SQL: &str = "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count";
+        let (pages, free): (i64, i64) = self
+            .connection
+            .query_row(SQL, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(|source| CatalogError::sql("look at the size of the catalog", source))?;
+        Ok(free < pages / 4)
+    }
+
+    /// Copies page by page, as fast as files are copied: row by row, ten million files take minutes.
+    fn copy_pages(&self, to: &Path) -> rusqlite::Result<()> {
+        const ALL: i32 = -1;
+        let mut copy = Connection::open(to)?;
+        // Nobody else sees it, and it goes if this fails: nothing needs to be undone in it.
+        copy.execute_batch("PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;")?;
+        rusqlite::backup::Backup::new(&self.connection, &mut copy)?.step(ALL).map(drop)?;
+        // What was copied still says of itself that it has a journal beside it.
+        let mode: String = copy.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
+        match mode.as_str() {
+            "delete" => copy.close().map_err(|(_, error)| error),
+            _ => Err(rusqlite::Error::InvalidQuery),
+        }
+    }
+
+    /// Copies row by row, which leaves out all that is free.
+    fn copy_rows(&self, to: &Path) -> rusqlite::Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut statement = self.connection.prepare("VACUUM INTO CAST(?1 AS TEXT)")?;
+        statement.execute([to.as_os_str().as_bytes()]).map(drop)
     }
 }
 
@@ -160,4 +188,56 @@ fn refuse_what_runs(connection: &Connection, path: &Path) -> Result<(), CatalogE
         return Err(CatalogError::Damaged { path: path.to_owned(), why });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes 18 and 19 of a database: 1 without a write-ahead log, 2 with one (SQLite, file format, 1.3.3).
+    fn versions(path: &Path) -> [u8; 2] {
+        let head = std::fs::read(path).unwrap();
+        [head[18], head[19]]
+    }
+
+    fn settings(path: &Path) -> Vec<String> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let mut statement =
+            connection.prepare("SELECT name || '=' || value FROM setting ORDER BY 1").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_copy_has_what_was_just_recorded_and_no_log_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("distbackup.sqlite");
+        let mut catalog = Catalog::create(&path, 1).unwrap();
+        catalog.write("test", |writer| writer.record_setting("note", "x")).unwrap();
+        assert_eq!(versions(&path), [2, 2], "the catalog itself has a log");
+        let by_pages = folder.path().join("by pages");
+        let by_rows = folder.path().join("by rows");
+        assert!(catalog.is_mostly_used().unwrap());
+        catalog.write_copy(&by_pages).unwrap();
+        catalog.copy_rows(&by_rows).unwrap();
+        for copy in [&by_pages, &by_rows] {
+            assert_eq!(versions(copy), [1, 1]);
+            assert!(settings(copy).contains(&"note=x".to_owned()), "{:?}", settings(copy));
+        }
+        let names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|name| name.unwrap().file_name()).collect();
+        assert!(!names.iter().any(|name| name.to_string_lossy().starts_with("by pages-")), "{names:?}");
+    }
+
+    #[test]
+    fn what_was_deleted_from_a_catalog_takes_no_room_in_its_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut catalog = Catalog::create(&folder.path().join("distbackup.sqlite"), 1).unwrap();
+        let long = "x".repeat(1 << 20);
+        catalog.write("test", |writer| writer.record_setting("note", &long)).unwrap();
+        catalog.write("test", |writer| writer.record_setting("note", "short")).unwrap();
+        assert!(!catalog.is_mostly_used().unwrap());
+        let copy = folder.path().join("copy");
+        catalog.write_copy(&copy).unwrap();
+        assert!(std::fs::metadata(&copy).unwrap().len() < 1 << 19);
+    }
 }
