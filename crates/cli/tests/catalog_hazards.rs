@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use common::{World, chmod, noise, object, objects_on};
+use common::{World, chmod, noise, object, objects_on, under_way};
 use distbackup_testkit::compare::Compare;
 use distbackup_testkit::dsb::{Dsb, Running, Signal};
 use distbackup_testkit::{skipped, tree};
@@ -280,9 +280,9 @@ fn c3_a_journal_without_its_catalog_is_no_reason_to_begin_anew() {
 /// A backup of `red` that stands still while it copies, and so holds both locks.
 fn stopped_in_the_middle(world: &World, dsb: &Dsb) -> Running {
     tree::large(&world.source().join("films"), 40, 2 << 20, 1).unwrap();
-    let incoming = world.place("red").join("distbackup-incoming");
+    let red = world.place("red");
     let mut running = dsb.start(["backup", "--update", "red"]);
-    let writing = || fs::read_dir(&incoming).is_ok_and(|mut names| names.next().is_some());
+    let writing = || under_way(&red) > 0;
     assert!(running.wait_until(writing), "the backup ended before it could be stopped");
     running.signal(Signal::STOP);
     running

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::{World, coming_in, objects_on};
+use common::{World, objects_on, under_way};
 use distbackup_testkit::compare::{Compare, assert_same_trees};
 use distbackup_testkit::dsb::{Dsb, Run, Running, Signal};
 use distbackup_testkit::mounts::{Filesystem, LoopDisk};
@@ -36,7 +36,7 @@ enum Moment {
 
 /// How many names came or went on a disk since there were `before` objects.
 fn moved(disk: &Path, before: usize) -> usize {
-    coming_in(disk).max(objects_on(disk).len().abs_diff(before))
+    under_way(disk).max(objects_on(disk).len().abs_diff(before))
 }
 
 fn run_and_kill(set: &Set, arguments: &[&str], moment: Moment) -> Run {

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{World, coming_in, noise, object, objects_on};
+use common::{World, coming_in, noise, object, objects_on, under_way};
 use distbackup_testkit::compare::{Compare, assert_same_trees};
 use distbackup_testkit::dsb::{Dsb, Run, Running};
 use distbackup_testkit::mounts::{Filesystem, LoopDisk};
@@ -36,7 +36,7 @@ fn scaled(count: u32) -> u32 {
 
 /// Names that came in or went on a disk since it had `before` objects.
 fn moved(disk: &Path, before: usize) -> usize {
-    coming_in(disk).max(objects_on(disk).len().abs_diff(before))
+    under_way(disk).max(objects_on(disk).len().abs_diff(before))
 }
 
 /// Waits for a random moment of a visit that takes `longest` undisturbed; every other one is soon after `disk` was seen
@@ -217,7 +217,7 @@ fn with_much_to_copy(disk: &LoopDisk) -> World {
 #[track_caller]
 fn held_in_the_middle(dsb: &Dsb, disk: &Path) -> Running {
     let mut running = dsb.start(["backup", "red"]);
-    let begun = || coming_in(disk) >= 3;
+    let begun = || under_way(disk) >= 3;
     assert!(running.wait_until(begun), "the visit ended too early");
     running.signal(distbackup_testkit::dsb::Signal::STOP);
     running

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use common::frozen::{Frozen, age_access_times, nobody_was_seen_reading};
-use common::{World, coming_in, noise, object, objects, objects_on, program};
+use common::{World, coming_in, noise, object, objects, objects_on, program, under_way};
 use distbackup_testkit::compare::{Compare, assert_same_trees};
 use distbackup_testkit::dsb::Signal;
 use distbackup_testkit::tree;
@@ -388,9 +388,8 @@ fn n9_ctrl_c_ends_a_backup_in_order_and_the_next_visit_finishes() {
             &["backup", "--update", "red"]
         };
         let mut running = world.dsb.start(arguments);
-        let incoming = red.join("distbackup-incoming");
         assert!(
-            running.wait_until(|| fs::read_dir(&incoming).is_ok_and(|mut names| names.next().is_some())),
+            running.wait_until(|| under_way(&red) > 0),
             "the backup ended before it could be interrupted"
         );
         // It stands still while the signal arrives, so that it cannot win the race to its end.

@@ -202,6 +202,21 @@ pub fn coming_in(disk: &Path) -> usize {
     below(&disk.join("distbackup-incoming"))
 }
 
+/// The copies that are on their way to a disk: what lies in its folder of what comes in, and the files without a name that
+/// a running `dsb` holds open there.
+pub fn under_way(disk: &Path) -> usize {
+    let names = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let disk = fs::canonicalize(disk).unwrap_or_default();
+    let unnamed = format!("{}/distbackup-incoming/#", disk.display());
+    let is_dsb = |process: &Path| fs::read(process.join("comm")).is_ok_and(|name| name == b"dsb\n");
+    let held = |process: &Path| {
+        let files = names(&process.join("fd")).filter_map(|file| fs::read_link(file.path()).ok());
+        files.filter(|file| file.to_string_lossy().starts_with(&unnamed)).count()
+    };
+    let running = names(Path::new("/proc")).map(|process| process.path()).filter(|process| is_dsb(process));
+    coming_in(&disk) + running.map(|process| held(&process)).sum::<usize>()
+}
+
 /// Changes the mode of a file or folder.
 pub fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -65,7 +65,7 @@ pub enum Listed {
     },
 }
 
-/// Content that was written under a temporary name: not safe and not visible before [`Disk::commit`].
+/// Content that was written without its final name: not safe and not visible before [`Disk::commit`].
 #[derive(Debug)]
 #[must_use = "a staged object takes room until it is committed or discarded"]
 pub struct Staged {
@@ -243,7 +243,7 @@ pub trait Disk: Sync {
     /// Opens an object that was committed for reading from the medium, as far as the system lets us.
     fn read_back(&self, id: ObjectId) -> Result<ReadBack<'_>, DiskError>;
 
-    /// Streams a content to the disk under a temporary name and hashes it on the way. Holes stay
+    /// Streams a content to the disk, not yet under its final name, and hashes it on the way. Holes stay
     /// holes where the filesystem knows them. On error nothing is left behind.
     fn stage(&self, content: &mut dyn Content) -> Result<Staged, StageError>;
 

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::port::{DiskError, Space};
+use crate::platform::UnnamedFile;
 
 /// Private folders: objects of private files are nobody else's business (C8).
 const FOLDER_MODE: u32 = 0o700;
@@ -213,6 +214,15 @@ impl Folder {
             Ok(()) => Ok(true),
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => Ok(false),
             Err(error) => Err(to.error("link to", new, error)),
+        }
+    }
+
+    /// Gives a file without a name this one, unless something of this name is there; `false` then.
+    pub fn link_unnamed(&self, file: &UnnamedFile, name: &str) -> Result<bool, DiskError> {
+        match file.link_at(self.fd.as_fd(), name.as_bytes()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.error("link to", name, error)),
         }
     }
 

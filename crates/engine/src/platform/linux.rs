@@ -200,14 +200,26 @@ pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
 }
 
 /// A file without a name on the filesystem of an open folder, which vanishes when it is closed; `None` if there are none.
-pub fn unnamed_file(dir: BorrowedFd<'_>) -> io::Result<Option<File>> {
+pub fn unnamed_file(dir: BorrowedFd<'_>, mode: Mode) -> io::Result<Option<File>> {
     let flags = super::share::UNNAMED | OFlags::TMPFILE;
-    match rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR) {
+    match rustix::fs::openat(dir, ".", flags, mode) {
         Ok(file) => Ok(Some(File::from(file))),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::ROFS | Errno::NOSYS | Errno::INVAL) => {
             Ok(None)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives a file without a name its first one, in an open folder of its filesystem.
+pub fn link_unnamed(file: &File, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    match rustix::fs::linkat(file, c"", dir, name, AtFlags::EMPTY_PATH) {
+        // Before 6.10 only for root. The way through /proc is for everybody.
+        Err(Errno::NOENT | Errno::PERM) => {
+            let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+            Ok(rustix::fs::linkat(rustix::fs::CWD, own, dir, name, AtFlags::SYMLINK_FOLLOW)?)
+        }
+        linked => Ok(linked?),
     }
 }
 

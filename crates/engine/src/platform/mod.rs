@@ -26,6 +26,7 @@ mod process;
 mod programs;
 mod share;
 mod stat;
+mod unnamed;
 mod within;
 mod xattrs;
 
@@ -64,5 +65,6 @@ pub use programs::{find_program, run_program};
 pub use share::{clone_content, clones_contents, is_open_for_writing, is_owner, make_own, make_read_only};
 pub use stat::{FileKind, Stat, stat_at, stat_fd, stat_path};
 pub use system::memory_available;
+pub use unnamed::{UnnamedFile, unnamed_files_max};
 pub use within::{link_at, make_directory_at, rename_at, rename_new_at, symlink_at, unlink_at};
 pub use xattrs::{read_xattrs, read_xattrs_at, read_xattrs_of};

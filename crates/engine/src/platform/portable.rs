@@ -80,8 +80,13 @@ pub fn clone_content(_: &std::fs::File, _: &std::fs::File) -> io::Result<bool> {
 }
 
 /// Every file has a name.
-pub fn unnamed_file(_: BorrowedFd<'_>) -> io::Result<Option<std::fs::File>> {
+pub fn unnamed_file(_: BorrowedFd<'_>, _: Mode) -> io::Result<Option<std::fs::File>> {
     Ok(None)
+}
+
+/// Never used, because every file has a name.
+pub fn link_unnamed(_: &std::fs::File, _: BorrowedFd<'_>, _: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The system does not tell.

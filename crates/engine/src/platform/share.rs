@@ -19,7 +19,7 @@ pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
 /// Whether the filesystem of the open folder lets files share contents. `sample` is a file of it that is not empty; nothing
 /// that has a name is written.
 pub fn clones_contents(dir: BorrowedFd<'_>, sample: &File) -> io::Result<bool> {
-    match system::unnamed_file(dir)? {
+    match system::unnamed_file(dir, Mode::RUSR | Mode::WUSR)? {
         Some(file) => system::clone_content(sample, &file),
         None => Ok(false),
     }

@@ -246,7 +246,7 @@ int sync_file_range(int fd, off64_t at, off64_t size, unsigned flags)
 
 static int open_in(int folder, const char *name, int flags, mode_t mode)
 {
-    if (flags & O_CREAT)
+    if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE)
         return (int)change("create", folder, name, SYS_openat, folder, ARG(name), flags, mode, 0, 0);
     return (int)kernel(SYS_openat, folder, name, flags, mode);
 }

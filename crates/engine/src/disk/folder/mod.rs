@@ -10,6 +10,7 @@
 
 mod incoming;
 mod listing;
+mod naming;
 mod page;
 mod sidecars;
 mod staging;
@@ -44,8 +45,12 @@ pub struct FolderDisk {
     /// Begins the names of our temporary files: no other process has the same.
     random: u64,
     next_handle: AtomicU64,
-    /// Folders of files that come in, and what is staged in them.
+    /// Folders of files that come in, and what is staged.
     incoming: Mutex<Incoming>,
+    /// The folder of what comes in, held open to make files without a name; `None` if this filesystem cannot.
+    unnamed: OnceLock<Option<Folder>>,
+    /// So many files without a name may be held at once.
+    unnamed_max: usize,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
     touched: Mutex<BTreeSet<u16>>,
     /// What the first failed sync said.
@@ -94,6 +99,8 @@ impl FolderDisk {
             random,
             next_handle: AtomicU64::new(0),
             incoming: Mutex::default(),
+            unnamed: OnceLock::new(),
+            unnamed_max: platform::unnamed_files_max(),
             touched: Mutex::default(),
             sync_failure: Mutex::default(),
             file_max: OnceLock::new(),
@@ -172,6 +179,14 @@ impl FolderDisk {
     #[must_use]
     pub fn syncing_each_file(mut self) -> Self {
         self.sync_covers_all = false;
+        self
+    }
+
+    /// Works as if this process could hold only so many files without a name.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn holding_unnamed(mut self, max: usize) -> Self {
+        self.unnamed_max = max;
         self
     }
 }

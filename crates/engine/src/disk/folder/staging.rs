@@ -1,20 +1,19 @@
-//! Copies on their way to the disk: written under temporary names, then made durable and visible as a batch.
+//! Copies on their way to the disk: written without their final names, then made durable and visible as a batch.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use distbackup_core::model::{Bytes, ObjectId};
 use rustix::fs::FileType;
 use sha2::{Digest, Sha256};
 
-use super::incoming::is_ours;
-use super::{FolderDisk, lock};
+use super::FolderDisk;
+use super::incoming::{Coming, is_ours};
+use super::naming::Waiting;
 use crate::content::{Content, Segment};
 use crate::disk::layout;
 use crate::disk::port::{DiskError, StageError, Staged};
@@ -29,17 +28,14 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 impl FolderDisk {
     pub(super) fn stage_content(&self, content: &mut dyn Content) -> Result<Staged, StageError> {
         let handle = self.new_handle();
-        let (file, incoming) = self.create_incoming(handle)?;
-        let name = self.temporary_name(handle);
-        let written = self.write(&file, &incoming, &name, content);
-        match written {
+        let coming = self.create_incoming(handle)?;
+        match self.write(handle, &coming, content) {
             Ok((id, size)) => {
-                self.note_staged(handle, incoming);
+                self.note_staged(handle, coming);
                 Ok(Staged { id, size, handle })
             }
             Err(error) => {
-                // The first error counts. What cannot be removed now is a left-over (D16).
-                let _left_over = incoming.unlink(name.as_ref()).and_then(|_| self.tidy_incoming());
+                self.give_up(handle, coming);
                 Err(error)
             }
         }
@@ -47,13 +43,13 @@ impl FolderDisk {
 
     fn write(
         &self,
-        file: &File,
-        incoming: &Folder,
-        name: &str,
+        handle: u64,
+        coming: &Coming,
         content: &mut dyn Content,
     ) -> Result<(ObjectId, Bytes), StageError> {
+        let file = coming.file();
         let failed = |action, error, size| {
-            StageError::Disk(meaning(action, incoming.path_of(name), error, Bytes(size)))
+            StageError::Disk(meaning(action, self.path_of_coming(handle, coming), error, Bytes(size)))
         };
         let mut hash = Sha256::new();
         let mut size = 0u64;
@@ -91,13 +87,12 @@ impl FolderDisk {
         }
         let count = batch.len();
         // All of them leave the set, whatever happens: after an error nothing of the batch may be used again.
-        let mut known: Vec<(Staged, Arc<Folder>)> = batch
+        let mut known: Vec<Waiting> = batch
             .into_iter()
-            .filter_map(|object| self.take_staged(object.handle).map(|folder| (object, folder)))
+            .filter_map(|object| Some(Waiting { place: Some(self.take_staged(object.handle)?), object }))
             .collect();
-        let mut renamed = 0;
         let result = if known.len() == count {
-            self.make_durable_and_visible(&mut known, &mut renamed)
+            self.make_durable_and_visible(&mut known)
         } else {
             let source =
                 io::Error::new(io::ErrorKind::NotFound, "it was committed, discarded or cleared before");
@@ -105,57 +100,32 @@ impl FolderDisk {
         };
         if result.is_err() {
             // The first error counts; what cannot be removed now is a left-over (D16).
-            for (object, incoming) in known.iter().skip(renamed) {
-                let _left_over = incoming.unlink(self.temporary_name(object.handle).as_ref());
+            for Waiting { object, place } in known {
+                let _left_over = place.map(|place| self.drop_content(object.handle, place));
             }
             let _left_over = self.tidy_incoming();
         }
         result
     }
 
-    fn make_durable_and_visible(
-        &self,
-        batch: &mut [(Staged, Arc<Folder>)],
-        renamed: &mut usize,
-    ) -> Result<(), DiskError> {
+    fn make_durable_and_visible(&self, batch: &mut [Waiting]) -> Result<(), DiskError> {
         // Contents first: a name must never become durable before what it names (D2, D3).
         self.flush(batch.len())?;
 
-        let objects = self.root.folder_or_new(layout::OBJECTS)?;
-        let mut current: Option<(u16, Folder)> = None;
-        // Folder by folder: each is opened once, and its names come together.
-        batch.sort_unstable_by_key(|(object, _)| object.id);
-        for (object, incoming) in batch.iter() {
-            let prefix = layout::prefix(object.id);
-            let folder = match current.take() {
-                Some((same, folder)) if same == prefix => folder,
-                _ => objects.folder_or_new(&layout::folder_name(prefix))?,
-            };
-            let name = object.id.hex();
-            let temporary = self.temporary_name(object.handle);
-            if !incoming.rename_new(&temporary, &folder, &name)? {
-                // Only a file that should be the same is replaced.
-                folder.has_file(&name)?;
-                incoming.rename(&temporary, &folder, &name)?;
-            }
-            lock(&self.touched).insert(prefix);
-            *renamed += 1;
-            current = Some((prefix, folder));
-        }
+        self.give_names(batch)?;
         self.tidy_incoming()?;
         self.flush(batch.len())
     }
 
     pub(super) fn discard_staged(&self, handle: u64) -> Result<(), DiskError> {
-        if let Some(incoming) = self.take_staged(handle) {
-            incoming.unlink(self.temporary_name(handle).as_ref())?;
+        if let Some(place) = self.take_staged(handle) {
+            self.drop_content(handle, place)?;
         }
         self.tidy_incoming()
     }
 
     pub(super) fn remove_left_overs(&self) -> Result<Bytes, DiskError> {
-        self.forget_incoming();
-        let mut bytes = Bytes(0);
+        let mut bytes = self.forget_incoming();
         if let Some(incoming) = self.root.folder(layout::INCOMING)? {
             for name in incoming.names()? {
                 bytes += match std::str::from_utf8(&name).ok().filter(|_| is_ours(&name)) {

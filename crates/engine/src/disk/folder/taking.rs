@@ -41,19 +41,17 @@ impl FolderDisk {
         let (source, _) =
             platform::open_source_at(file.folder.as_fd(), &file.name).map_err(StageError::Source)?;
         let handle = self.new_handle();
-        let (clone, incoming) = self.create_incoming(handle)?;
-        let name = self.temporary_name(handle);
-        let staged = self.share(&source, clone, each, |action, error| {
-            meaning(action, incoming.path_of(&name), error, Bytes(file.stat.size))
+        let coming = self.create_incoming(handle)?;
+        let staged = self.share(&source, coming.file(), each, |action, error| {
+            meaning(action, self.path_of_coming(handle, &coming), error, Bytes(file.stat.size))
         });
         match staged {
             Ok(Some((id, size))) => {
-                self.note_staged(handle, incoming);
+                self.note_staged(handle, coming);
                 Ok(Some(Staged { id, size, handle }))
             }
             none => {
-                // The first error counts. What cannot be removed now is a left-over (D16).
-                let _left_over = incoming.unlink(name.as_ref()).and_then(|_| self.tidy_incoming());
+                self.give_up(handle, coming);
                 none.map(|_| None)
             }
         }
@@ -63,17 +61,18 @@ impl FolderDisk {
     fn share(
         &self,
         source: &File,
-        clone: File,
+        clone: &File,
         each: &mut dyn FnMut(u64) -> io::Result<()>,
         failed: impl Fn(&'static str, io::Error) -> DiskError,
     ) -> Result<Option<(ObjectId, Bytes)>, StageError> {
-        if !platform::clone_content(source, &clone).map_err(|error| failed("clone to", error))? {
+        if !platform::clone_content(source, clone).map_err(|error| failed("clone to", error))? {
             return Ok(None);
         }
         if !self.sync_covers_all {
             clone.sync_all().map_err(|error| failed("sync", error))?;
         }
         let (mut digest, mut size) = (Digest::new(), 0u64);
+        let clone = clone.try_clone().map_err(|error| failed("read", error))?;
         let mut content = FileContent::new(clone).map_err(StageError::Source)?;
         while let Some(segment) = content.next_segment().map_err(StageError::Source)? {
             digest.update(&segment);

@@ -30,6 +30,31 @@ fn shelf() -> Shelf {
     Shelf { room, disk }
 }
 
+/// A disk whose filesystem, or table of open files, has no room for files without a name.
+fn naming_all() -> Shelf {
+    let mut shelf = shelf();
+    shelf.disk = FolderDisk::open(&shelf.path("")).unwrap().holding_unnamed(0);
+    shelf
+}
+
+/// A disk that holds so many files without a name, if its filesystem has them at all.
+fn holding_unnamed(max: usize) -> Option<Shelf> {
+    platform::raise_open_files_limit();
+    let mut shelf = shelf();
+    shelf.disk = FolderDisk::open(&shelf.path("")).unwrap().holding_unnamed(max);
+    if shelf.disk.unnamed.get_or_init(|| shelf.disk.folder_for_unnamed()).is_none() {
+        eprintln!("SKIPPED: the filesystem of the temporary folder has no files without a name");
+        return None;
+    }
+    assert_eq!(shelf.incoming(), 0, "asking leaves nothing behind");
+    Some(shelf)
+}
+
+/// A disk that copies reach under temporary names, and one that they reach without.
+fn both_ways() -> impl Iterator<Item = Shelf> {
+    [Some(naming_all()), holding_unnamed(usize::MAX)].into_iter().flatten()
+}
+
 impl Shelf {
     fn path(&self, name: &str) -> PathBuf {
         self.room.path().join("red").join(name)
@@ -171,15 +196,16 @@ fn what_is_discarded_is_gone_and_cannot_be_committed() {
 
 #[test]
 fn n1_after_a_failed_sync_nothing_is_committed_any_more() {
-    let shelf = shelf();
-    let staged = shelf.disk.stage(&mut InMemory::new(b"x")).unwrap();
-    *shelf.disk.sync_failure.lock().unwrap() = Some("input/output error".into());
-    let error = shelf.disk.commit(vec![staged]).unwrap_err();
-    assert!(matches!(error, DiskError::NotDurable { objects: 1, .. }), "{error}");
-    assert!(error.to_string().contains("input/output error"));
-    assert_eq!(shelf.incoming(), 0);
-    assert!(shelf.disk.list_folder(layout::prefix(hash(b"x"))).unwrap().is_empty());
-    assert!(matches!(shelf.disk.sync(), Err(DiskError::NotDurable { .. })));
+    for shelf in both_ways() {
+        let staged = shelf.disk.stage(&mut InMemory::new(b"x")).unwrap();
+        *shelf.disk.sync_failure.lock().unwrap() = Some("input/output error".into());
+        let error = shelf.disk.commit(vec![staged]).unwrap_err();
+        assert!(matches!(error, DiskError::NotDurable { objects: 1, .. }), "{error}");
+        assert!(error.to_string().contains("input/output error"));
+        assert_eq!(shelf.incoming(), 0);
+        assert!(shelf.disk.list_folder(layout::prefix(hash(b"x"))).unwrap().is_empty());
+        assert!(matches!(shelf.disk.sync(), Err(DiskError::NotDurable { .. })));
+    }
 }
 
 #[test]
@@ -307,17 +333,18 @@ fn d15_an_objects_folder_that_is_a_symlink_or_a_file_is_an_error() {
 
 #[test]
 fn d15_a_symlink_in_the_place_of_an_object_is_not_overwritten() {
-    let shelf = shelf();
-    let id = shelf.store(b"good");
-    let outside = shelf.room.path().join("precious");
-    std::fs::write(&outside, b"mine").unwrap();
-    std::fs::remove_file(shelf.object(id)).unwrap();
-    symlink(&outside, shelf.object(id)).unwrap();
-    let staged = shelf.disk.stage(&mut InMemory::new(b"good")).unwrap();
-    assert!(matches!(shelf.disk.commit(vec![staged]), Err(DiskError::Foreign { .. })));
-    assert_eq!(std::fs::read(&outside).unwrap(), b"mine");
-    assert!(shelf.object(id).is_symlink());
-    assert_eq!(shelf.incoming(), 0);
+    for shelf in both_ways() {
+        let id = shelf.store(b"good");
+        let outside = shelf.room.path().join("precious");
+        std::fs::write(&outside, b"mine").unwrap();
+        std::fs::remove_file(shelf.object(id)).unwrap();
+        symlink(&outside, shelf.object(id)).unwrap();
+        let staged = shelf.disk.stage(&mut InMemory::new(b"good")).unwrap();
+        assert!(matches!(shelf.disk.commit(vec![staged]), Err(DiskError::Foreign { .. })));
+        assert_eq!(std::fs::read(&outside).unwrap(), b"mine");
+        assert!(shelf.object(id).is_symlink());
+        assert_eq!(shelf.incoming(), 0);
+    }
 }
 
 /// The path is exchanged in the middle of a visit: everything still goes to the folder that was opened.
@@ -336,16 +363,18 @@ fn d15_a_path_exchanged_during_the_visit_leads_nowhere_else() {
 
 #[test]
 fn a_rotten_object_is_replaced_by_what_was_just_proven() {
-    let shelf = shelf();
-    let id = shelf.store(b"good");
-    std::fs::write(shelf.object(id), b"rot!").unwrap();
-    assert_eq!(shelf.store(b"good"), id);
-    assert_eq!(std::fs::read(shelf.object(id)).unwrap(), b"good");
+    for shelf in both_ways() {
+        let id = shelf.store(b"good");
+        std::fs::write(shelf.object(id), b"rot!").unwrap();
+        assert_eq!(shelf.store(b"good"), id);
+        assert_eq!(std::fs::read(shelf.object(id)).unwrap(), b"good");
+        assert_eq!((shelf.incoming(), shelf.object(id).metadata().unwrap().nlink()), (0, 1));
+    }
 }
 
 #[test]
 fn what_comes_in_by_several_threads_goes_into_several_folders_and_leaves_none() {
-    let shelf = shelf();
+    let shelf = naming_all();
     let staged: Vec<_> = (0..600u32)
         .map(|number| shelf.disk.stage(&mut InMemory::new(&number.to_le_bytes())).unwrap())
         .collect();
@@ -358,6 +387,74 @@ fn what_comes_in_by_several_threads_goes_into_several_folders_and_leaves_none() 
     shelf.disk.commit(more).unwrap();
     assert!(ids.iter().all(|id| shelf.object(*id).is_file()));
     assert!(shelf.disk.commit(staged).is_err());
+    assert_eq!(shelf.incoming(), 0);
+}
+
+#[test]
+fn d16_what_has_no_name_yet_is_gone_when_the_program_ends_or_thinks_better_of_it() {
+    let Some(mut shelf) = holding_unnamed(usize::MAX) else { return };
+    let [first, second, third] =
+        [b"first", b"other", b"third"].map(|content| shelf.disk.stage(&mut InMemory::new(content)).unwrap());
+    assert_eq!(shelf.incoming(), 0, "nothing of it is to be seen");
+    let id = first.id;
+    shelf.disk.commit(vec![first]).unwrap();
+    assert_eq!(read(&mut *shelf.disk.open(id).unwrap()), b"first");
+    assert_eq!(shelf.object(id).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let again = Staged { id: second.id, size: second.size, handle: second.handle };
+    shelf.disk.discard(second).unwrap();
+    assert!(shelf.disk.commit(vec![again]).is_err());
+    assert!(matches!(shelf.disk.stage(&mut Broken(false)), Err(StageError::Source(_))));
+    let gone = shelf.object(third.id);
+    shelf.disk = FolderDisk::open(&shelf.path("")).unwrap();
+    assert!(shelf.disk.commit(vec![third]).is_err() && !gone.exists());
+    assert_eq!(shelf.incoming(), 0);
+    assert_eq!(shelf.disk.clear_incoming().unwrap(), Bytes(0));
+}
+
+#[test]
+fn when_no_more_files_can_be_held_the_rest_gets_temporary_names_and_all_of_it_arrives() {
+    let Some(shelf) = holding_unnamed(100) else { return };
+    let contents: Vec<[u8; 4]> = (0..300u32).map(u32::to_le_bytes).collect();
+    let stage = |content: &[u8; 4]| shelf.disk.stage(&mut InMemory::new(content)).unwrap();
+    let staged: Vec<_> = contents.iter().map(stage).collect();
+    let named: usize = std::fs::read_dir(shelf.path("distbackup-incoming"))
+        .unwrap()
+        .map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count())
+        .sum();
+    // Other tests may hold some of the hundred.
+    assert!(named >= 200, "{named}");
+    let ids: Vec<_> = staged.iter().map(|object| object.id).collect();
+    shelf.disk.commit(staged).unwrap();
+    for (id, content) in ids.iter().zip(&contents) {
+        assert_eq!(read(&mut *shelf.disk.open(*id).unwrap()), content);
+    }
+    assert_eq!(shelf.incoming(), 0);
+}
+
+/// As many as two threads share: each object arrives, twins and one that was there already, too.
+#[test]
+fn a_large_batch_arrives_whole_and_after_an_error_none_of_it_counts() {
+    let Some(shelf) = holding_unnamed(usize::MAX) else { return };
+    let there = shelf.store(&7u32.to_le_bytes());
+    std::fs::write(shelf.object(there), b"rot").unwrap();
+    let stage = |number: u32| shelf.disk.stage(&mut InMemory::new(&number.to_le_bytes())).unwrap();
+    let mut staged: Vec<_> = (0..2000u32).map(stage).collect();
+    staged.push(stage(8));
+    let ids: Vec<_> = staged.iter().map(|object| object.id).collect();
+    shelf.disk.commit(staged).unwrap();
+    for (id, number) in ids.iter().zip((0..2000u32).chain([8])) {
+        assert_eq!(std::fs::read(shelf.object(*id)).unwrap(), number.to_le_bytes());
+    }
+    assert_eq!(shelf.incoming(), 0);
+    let touched: BTreeSet<u16> = ids.iter().map(|id| layout::prefix(*id)).collect();
+    assert_eq!(*shelf.disk.touched.lock().unwrap(), touched);
+
+    // In the way of one of them lies something that is not ours.
+    let staged: Vec<_> = (3000..5000u32).map(stage).collect();
+    let blocked = shelf.object(staged[1500].id);
+    std::fs::create_dir_all(&blocked).unwrap();
+    assert!(matches!(shelf.disk.commit(staged), Err(DiskError::Foreign { .. })));
+    assert!(blocked.is_dir());
     assert_eq!(shelf.incoming(), 0);
 }
 
