@@ -99,6 +99,7 @@ def arguments():
     parser.add_argument("--large-bytes", type=int, default=6 << 30, help="of all large files together")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies files and bytes of both sets")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--slow-runs", type=int, default=1, help="turns of distbackup 1.x, restic, borg and git-annex (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cold", action="store_true", help="drop all caches before each step; needs root")
     parser.add_argument("--work", type=Path, help="where data and disks go; needs four times the data")
@@ -132,6 +133,8 @@ def run_set(make, source, work, chosen, options, failures):
         print(f"  turn {turn + 1} of {options.runs}", file=sys.stderr)
         first, options.check = turn % len(chosen), turn == 0
         for tool in chosen[first:] + chosen[:first]:
+            if tool.slow and turn >= options.slow_runs:
+                continue
             try:
                 results[tool.name].append(run_turn(tool, source, work, options))
             except Failed as error:
@@ -165,7 +168,8 @@ def main():
         cache = "cold" if options.cold else "warm"
         sections = [
             f"{version_of(options.dsb)}, {datetime.date.today()}: `bench/run.py {' '.join(sys.argv[1:])}`",
-            f"{machine()}. Disks: {disks}. Medians of {options.runs} turns, {cache} cache, times include a flush. In brackets: the range"
+            f"{machine()}. Disks: {disks}. Medians of {options.runs} turns, of"
+            f" slow peers {min(options.slow_runs, options.runs)}, {cache} cache, times include a flush. In brackets: the range"
             f" of dsb; of the others, their time divided by that of dsb in the same turn. Memory under {least / 1e6:.0f} MB"
             " cannot be told apart.",
         ]

@@ -39,10 +39,11 @@ MARKS = ("<!-- scale: begin -->", "<!-- scale: end -->")
 CATALOG = "distbackup.sqlite"
 # One in the middle, so that nothing is found by being first.
 FOLDER = "/data/year-00000/folder-000050"
-ANEW = "status after a change"
+ANEW = " after a change"
 QUESTIONS = {
-    ANEW: ["status"],
+    f"status{ANEW}": ["status"],
     "status": ["status"],
+    f"next{ANEW}": ["next"],
     "next": ["next"],
     "where": ["where", f"{FOLDER}/IMG_00005050.jpg"],
     "ls": ["ls", FOLDER],
@@ -124,19 +125,21 @@ def measured(dsb, folder, runs):
     for name, command in commands(dsb, folder).items():
         each = []
         for _ in range(1 + runs):
-            if name == ANEW:
+            if name.endswith(ANEW):
                 forget_answers(folder)
             each.append(measure([command], environment()))
         results[name] = summary(name, each[1:])
     return results
 
 
-def vacuum_into(catalog, copy):
-    """What a visit does to leave the catalog on the disk: a consistent copy, flushed."""
-    with contextlib.closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True, isolation_level=None)) as connection:
-        # As much cache as `dsb` has.
-        connection.execute("PRAGMA cache_size = -32768")
-        connection.execute("VACUUM INTO ?", (str(copy),))
+def copy_pages(catalog, copy):
+    """What a visit does to leave the catalog on the disk: its pages in a database without a log, flushed."""
+    with contextlib.closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(copy)) as other:
+            other.execute("PRAGMA synchronous = OFF")
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.backup(other)
+            other.execute("PRAGMA journal_mode = DELETE")
     with open(copy, "rb") as file:
         os.fsync(file.fileno())
 
@@ -147,7 +150,7 @@ def copied(folder, runs):
 
     def by_sqlite():
         started = time.monotonic()
-        data.in_child(vacuum_into, folder / CATALOG, copy)
+        data.in_child(copy_pages, folder / CATALOG, copy)
         return time.monotonic() - started
 
     def by_cp():

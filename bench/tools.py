@@ -57,6 +57,8 @@ class Tool:
     """What all have in common."""
 
     name = "?"
+    # Takes so long that a turn or two have to do: only its order of size matters.
+    slow = False
 
     def prepare(self, turn):
         """Commands before the first step; not measured."""
@@ -154,6 +156,7 @@ class DistbackupV1(Distbackup):
     """distbackup 1.x from PyPI."""
 
     name = "distbackup 1.0.20"
+    slow = True
     where = "/"
 
     def call(self, turn):
@@ -173,6 +176,7 @@ class Restic(Tool):
     """restic, without compression: what is compared is the reading, hashing and writing."""
 
     name = "restic"
+    slow = True
 
     def call(self, turn):
         return ["restic", "-q", "--compression", "off", "-r", turn.disk / "repository"]
@@ -198,6 +202,7 @@ class Borg(Tool):
     """borg, without compression and encryption."""
 
     name = "borg"
+    slow = True
 
     def repository(self, turn):
         return turn.disk / "repository"
@@ -226,6 +231,7 @@ class GitAnnex(Tool):
     """git-annex: a copy of the tree is made its repository (not measured), then added, and copied to a directory remote."""
 
     name = "git-annex"
+    slow = True
 
     def git(self, turn, *words):
         return ["git", "-C", turn.home / "annex", "-c", "user.name=bench", "-c", "user.email=bench@localhost", *words]
