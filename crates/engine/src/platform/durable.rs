@@ -32,10 +32,25 @@ pub fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Asks the system to begin writing a part of a file to its medium, and does not wait for it: else nothing is written
-/// before a tenth of all memory is full of it. A hint, which makes nothing durable and reports no error: a later sync does.
-pub fn begin_writing_out(file: &File, from: u64, length: u64) {
-    system::begin_writing_out(file.as_fd(), from, length);
+/// Has a file that grows written to its medium part by part, while the next part comes: else nothing is written before a
+/// tenth of all memory is full of it. A hint, which makes nothing durable and reports no error: a later sync does.
+#[derive(Debug, Default)]
+pub struct WritingOut {
+    begun: u64,
+}
+
+impl WritingOut {
+    /// What goes together. Smaller files wait for their sync.
+    const PART: u64 = 8 << 20;
+
+    /// The file has been written up to here.
+    pub fn reached(&mut self, file: &File, end: u64) {
+        let waiting = end.saturating_sub(self.begun);
+        if waiting >= Self::PART {
+            system::begin_writing_out(file.as_fd(), self.begun, waiting);
+            self.begun = end;
+        }
+    }
 }
 
 /// Makes the content of one file durable, and of its metadata only what reading it needs (`fdatasync`).

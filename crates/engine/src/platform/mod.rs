@@ -42,9 +42,7 @@ pub use cached::{forget_cached, is_forgotten};
 pub use change::{Handle, make_node_at};
 pub use computer::{Computer, this_computer};
 pub use drives::{BlockDevice, Devices};
-pub use durable::{
-    begin_writing_out, sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors,
-};
+pub use durable::{WritingOut, sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};
 pub use holders::{Holder, holders};
 pub use holes::{data_ranges, next_data};

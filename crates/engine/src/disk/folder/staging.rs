@@ -18,6 +18,7 @@ use crate::content::{Content, Segment};
 use crate::disk::layout;
 use crate::disk::port::{DiskError, StageError, Staged};
 use crate::disk::system::{Folder, meaning};
+use crate::platform::WritingOut;
 
 /// Objects may be anybody's private files (C8).
 pub(super) const FILE_MODE: u32 = 0o600;
@@ -53,12 +54,14 @@ impl FolderDisk {
         };
         let mut hash = Sha256::new();
         let mut size = 0u64;
+        let mut written_out = WritingOut::default();
         while let Some(segment) = content.next_segment().map_err(StageError::Source)? {
             match segment {
                 Segment::Data(bytes) => {
                     // Beyond the end of the file this leaves a hole; a filesystem without holes fills in zeros itself.
                     let end = size.saturating_add(bytes.len() as u64);
                     file.write_all_at(bytes, size).map_err(|error| failed("write", error, end))?;
+                    written_out.reached(file, end);
                     hash.update(bytes);
                     size = end;
                 }

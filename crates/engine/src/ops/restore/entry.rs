@@ -8,7 +8,7 @@ use distbackup_core::model::{Holes, ObjectId, VirtualPath};
 
 use crate::content::{Content, Segment};
 use crate::hash::{Digest, HashError, SparseReader, hash_content};
-use crate::platform::{self, path_of_bytes};
+use crate::platform::{self, WritingOut, path_of_bytes};
 
 /// The real path of a virtual one below a destination; for looking only.
 pub fn below(destination: &Path, path: &VirtualPath) -> PathBuf {
@@ -37,9 +37,6 @@ pub enum WriteError {
     Stopped,
 }
 
-/// Written bytes that go to the medium together while the next ones are read; smaller files wait for the sync at the end.
-const WRITTEN_OUT_TOGETHER: u64 = 8 << 20;
-
 /// Writes a content to an empty file, with the holes that the original had, and hashes it.
 pub fn write(
     content: &mut dyn Content,
@@ -49,7 +46,8 @@ pub fn write(
     stop: &dyn Fn() -> bool,
 ) -> Result<ObjectId, WriteError> {
     let mut digest = Digest::new();
-    let mut writer = HoleWriter { file, holes: &holes.0, offset: 0, length: 0, written_out: 0 };
+    let mut writer =
+        HoleWriter { file, holes: &holes.0, offset: 0, length: 0, written_out: WritingOut::default() };
     while let Some(segment) = content.next_segment().map_err(WriteError::Read)? {
         if stop() {
             return Err(WriteError::Stopped);
@@ -78,8 +76,7 @@ struct HoleWriter<'a> {
     offset: u64,
     /// End of what was really written.
     length: u64,
-    /// Up to here it is on its way to the medium.
-    written_out: u64,
+    written_out: WritingOut,
 }
 
 impl HoleWriter<'_> {
@@ -136,11 +133,7 @@ impl HoleWriter<'_> {
         self.file.write_all(data)?;
         self.offset += data.len() as u64;
         self.length = self.offset;
-        let waiting = self.offset - self.written_out;
-        if waiting >= WRITTEN_OUT_TOGETHER {
-            platform::begin_writing_out(self.file, self.written_out, waiting);
-            self.written_out = self.offset;
-        }
+        self.written_out.reached(self.file, self.offset);
         Ok(())
     }
 
