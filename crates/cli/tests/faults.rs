@@ -202,7 +202,8 @@ fn kind_of(line: &str) -> Option<&'static str> {
     let (_process, call) = line.split_once(char::is_whitespace)?;
     let (name, rest) = call.trim_start().split_once('(')?;
     let (kind, _) = COUNTED.iter().find(|(_, names)| names.contains(&name))?;
-    (*kind != "create" || name == "creat" || rest.contains("O_CREAT")).then_some(*kind)
+    let makes = ["O_CREAT", "O_TMPFILE"].iter().any(|flag| rest.contains(flag));
+    (*kind != "create" || name == "creat" || makes).then_some(*kind)
 }
 
 #[test]

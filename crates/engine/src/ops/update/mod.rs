@@ -77,7 +77,7 @@ pub struct UpdateOutcome {
     pub sockets: u64,
     /// Locked places, whose entries were kept without a look.
     pub locked: u64,
-    /// Files read and hashed.
+    /// Files read and hashed; not those that a backup is going to hash once more while it copies them.
     pub hashed: Tally,
     /// Files whose content is still to be read.
     pub pending: Tally,

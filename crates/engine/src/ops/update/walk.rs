@@ -351,7 +351,9 @@ pub fn scan(
     outcome.changed = recorded.changed;
     outcome.removed = recorded.removed;
     outcome.moved = recorded.moved;
-    outcome.hashed = recorded.hashed;
+    if !options.scan_only {
+        outcome.hashed = recorded.hashed;
+    }
     outcome.kept.extend(walk.kept.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()));
     outcome.kept.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(())
