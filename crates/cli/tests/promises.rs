@@ -202,14 +202,15 @@ fn the_first_backup_on_a_fresh_computer_does_the_main_job() {
 fn a_backup_that_updates_stores_each_content_once() {
     let world = World::new();
     for (name, seed) in [("a", 1), ("b", 1), ("folder/c", 1), ("d", 2), ("folder/e", 2), ("f", 3)] {
-        world.write(name, noise(300_000, seed));
+        // Too large to be read by the scan already.
+        world.write(name, noise(1_200_000, seed));
     }
     let red = world.add_disk("red", None);
     let visit = object(&world.dsb.run(["--json", "backup", "--update", "red"]).ok(), "visit");
     assert_eq!(objects_on(&red).len(), 3);
     assert_eq!(visit["copied"][0]["objects"], 3, "a duplicate is no second copy");
     // Of one content that is known and comes again under a new name, nothing is stored.
-    world.write("g", noise(300_000, 3));
+    world.write("g", noise(1_200_000, 3));
     world.dsb.run(["backup", "--update", "red"]).ok();
     assert_eq!(objects_on(&red).len(), 3);
     assert_eq!(coming_in(&red), 0);
@@ -220,16 +221,17 @@ fn a_backup_that_updates_stores_each_content_once() {
 fn n9_new_files_that_do_not_fit_stay_pending_and_are_counted_as_unprotected() {
     let world = World::new();
     for seed in 0..6 {
-        world.write(&format!("film {seed}"), noise(500_000, seed));
+        // Too large to be read by the scan already.
+        world.write(&format!("film {seed}"), noise(1_200_000, seed));
     }
-    world.add_disk("small", Some("1.7M"));
+    world.add_disk("small", Some("4M"));
     let run = world.dsb.run(["--json", "backup", "--update", "small"]).code(3);
     let (visit, status) = (object(&run, "visit"), world.status());
     let stored = objects_on(&world.place("small")).len() as u64;
     assert!((1..=3).contains(&stored), "{stored}");
     assert_eq!(status["pending"]["files"].as_u64().unwrap(), 6 - stored);
     assert_eq!(visit["pending"]["objects"], status["pending"]["files"]);
-    assert_eq!(status["pending"]["bytes"].as_u64().unwrap(), (6 - stored) * 500_000);
+    assert_eq!(status["pending"]["bytes"].as_u64().unwrap(), (6 - stored) * 1_200_000);
     world.dsb.run(["status"]).ok().says("not hashed yet: unprotected").says("NOT EVERYTHING IS PROTECTED");
     // Another disk takes what is left.
     world.add_disk("large", None);
