@@ -278,6 +278,7 @@ def arguments():
     parser.add_argument("--sizes", default="10000,100000,1000000,10000000", help="files of the catalogs (%(default)s)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--trees", action="store_true", help="also update real trees of these sizes; needs root")
+    parser.add_argument("--largest-tree", type=int, default=10_000_000, help="no real tree has more files (%(default)s)")
     parser.add_argument("--work", type=Path, help="where catalogs and trees go, and stay")
     parser.add_argument("--document", action="store_true", help="also write docs/performance.md and the plot")
     return parser.parse_args()
@@ -302,7 +303,7 @@ def main():
                 generate(options.generator.resolve(), folder, size)
                 results[size] = measured(options.dsb.resolve(), folder, options.runs)
                 copies[size] = copied(folder, options.runs)
-                if options.trees:
+                if options.trees and size <= options.largest_tree:
                     updates, ratios[size] = of_tree(options, work, size)
                     results[size].update(updates)
             except (Failed, subprocess.CalledProcessError) as error:
@@ -311,14 +312,15 @@ def main():
         inside = sizes_inside(work / str(sizes[-1]) / CATALOG)
     once = "One run" if options.runs == 1 else f"Medians of {options.runs} runs"
     parts = [f"{once}, after one that warms the cache.", of_sizes(sizes, results, counts, catalogs, copies)]
-    if options.trees:
-        parts.append(of_updates(sizes, results, ratios))
+    if ratios:
+        parts.append(of_updates(list(ratios), results, ratios))
     if inside:
         parts.append(of_indexes(inside, counts[sizes[-1]][0]))
     text = "\n\n".join(parts) + "\n"
     print(text)
     if options.document:
-        lines = {name: [(size, results[size][name][0]) for size in sizes] for name in results[sizes[0]]}
+        lines = {name: [(size, results[size][name][0]) for size in sizes if name in results[size]]
+                 for name in results[sizes[0]]}
         PICTURE.write_text(plot.lines(lines, "files", "seconds"), encoding="utf-8")
         document(f"![Seconds by number of files, both by powers of ten](pictures/{PICTURE.name})\n\n{text}")
     return 0
