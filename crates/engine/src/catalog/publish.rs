@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use distbackup_core::model::SetUuid;
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Catalog, CatalogError, Reader, migrations};
@@ -96,12 +97,15 @@ impl Catalog {
         let mut copy = Connection::open(to)?;
         // Nobody else sees it, and it goes if this fails: nothing needs to be undone in it.
         copy.execute_batch("PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;")?;
-        rusqlite::backup::Backup::new(&self.connection, &mut copy)?.step(ALL).map(drop)?;
+        // Anything but done, such as a lock that somebody else holds, leaves a part of it.
+        if Backup::new(&self.connection, &mut copy)?.step(ALL)? != StepResult::Done {
+            return Err(busy("another program has it locked"));
+        }
         // What was copied still says of itself that it has a journal beside it.
         let mode: String = copy.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
         match mode.as_str() {
             "delete" => copy.close().map_err(|(_, error)| error),
-            _ => Err(rusqlite::Error::InvalidQuery),
+            _ => Err(busy("the copy cannot be made a database without a log")),
         }
     }
 
@@ -111,6 +115,13 @@ impl Catalog {
         let mut statement = self.connection.prepare("VACUUM INTO CAST(?1 AS TEXT)")?;
         statement.execute([to.as_os_str().as_bytes()]).map(drop)
     }
+}
+
+fn busy(why: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+        Some(why.to_owned()),
+    )
 }
 
 /// Opens a catalog copy as untrusted input: read-only, nothing in its schema is run (C7, N12).
