@@ -35,6 +35,8 @@ pub enum Phase {
     Import,
     /// Ordinary files on the disk are read, and become objects.
     Adopt,
+    /// What people will ask is worked out ahead.
+    LookAhead,
 }
 
 /// What a running operation tells whoever watches it: the terminal, a JSON stream or a test.

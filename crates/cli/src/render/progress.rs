@@ -52,6 +52,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Restore => "restoring",
         Phase::Import => "importing",
         Phase::Adopt => "adopting",
+        Phase::LookAhead => "working out what to connect next",
     }
 }
 

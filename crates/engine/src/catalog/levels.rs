@@ -121,6 +121,11 @@ impl Reader<'_> {
         Ok(levels)
     }
 
+    /// Whether [`Reader::levels`] has nothing to count.
+    pub fn levels_are_kept(&self, large: Bytes) -> Result<bool, CatalogError> {
+        Ok(self.kept_answer(&question(large))?.is_some())
+    }
+
     /// Counts, and says what to keep of it. For who may not write, beside other work.
     pub fn work_out_levels(&self, large: Bytes) -> Result<(Levels, Option<Answer>), CatalogError> {
         let changes = self.changes()?;

@@ -64,6 +64,13 @@ impl Reader<'_> {
             .map_err(|source| CatalogError::sql("find an object", source))
     }
 
+    /// The highest number of an object, and so no fewer than there are: found without counting them.
+    pub fn highest_object(&self) -> Result<i64, CatalogError> {
+        self.connection
+            .query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))
+            .map_err(|source| CatalogError::sql("find the newest object", source))
+    }
+
     /// Whether the tree or kept history refers to an object.
     pub fn is_referenced(&self, object: ObjectNo) -> Result<bool, CatalogError> {
         self.connection

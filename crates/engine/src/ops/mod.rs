@@ -3,6 +3,7 @@
 //! They never print, prompt or exit. What went wrong with one file is an event and a line of the
 //! outcome; only what ends the operation is an error (DESIGN 7.8).
 
+mod ahead;
 pub mod backup;
 pub mod carry;
 pub mod config_file;

@@ -79,6 +79,11 @@ pub fn advice(reader: &Reader<'_>, now_ns: i64) -> Result<Advice, CatalogError> 
     Ok(advice)
 }
 
+/// Whether [`advice`] has nothing to work out, because nothing has changed since it was asked.
+pub fn advice_is_ready(reader: &Reader<'_>, now_ns: i64) -> Result<bool, CatalogError> {
+    Ok(reader.kept_answer(&question(reader, &scope(reader, now_ns)?)?)?.is_some())
+}
+
 /// The same ahead, for when the visit of `visited` that is under way has ended.
 pub fn advice_after_visit(
     reader: &Reader<'_>,

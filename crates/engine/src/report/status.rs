@@ -77,6 +77,11 @@ pub fn levels_ahead(reader: &Reader<'_>) -> Result<Option<Answer>, CatalogError>
     Ok(reader.work_out_levels(largest_place(&reader.disks()?))?.1)
 }
 
+/// Whether [`status`] has nothing to count, because nothing has changed since it was asked.
+pub fn status_is_ready(reader: &Reader<'_>) -> Result<bool, CatalogError> {
+    reader.levels_are_kept(largest_place(&reader.disks()?))
+}
+
 /// Answers how safe the set is. Reads the tables once each, in their order.
 pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
     let rows = reader.disks()?;

@@ -21,6 +21,7 @@ mod walk;
 use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
 use distbackup_core::plan::Tally;
 
+use super::ahead::look_ahead;
 use super::guard::{self, Held, Moment};
 use super::mapping::Mapping;
 use super::problems::SharedProblems;
@@ -148,6 +149,9 @@ pub fn update(
     let (files, bytes) = catalog.read().pending_total(Pending::All)?;
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
+    if !options.scan_only && !outcome.interrupted {
+        look_ahead(catalog, time.now_ns, observer)?;
+    }
     Ok(outcome)
 }
 

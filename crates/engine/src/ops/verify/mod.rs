@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use distbackup_core::model::{DiskNo, RunNo};
 use distbackup_core::plan::Tally;
 
+use super::ahead::look_ahead;
 use super::part::Part;
 use super::{OpError, Problems};
 use crate::catalog::{Catalog, CatalogTime, DiskRow, VerifyProgress};
@@ -177,5 +178,8 @@ pub fn verify(
     let mut outcome = pass.outcome;
     outcome.interrupted = observer.stop_requested() && !outcome.complete;
     outcome.took = began.elapsed();
+    if !outcome.interrupted {
+        look_ahead(catalog, time.now_ns, observer)?;
+    }
     Ok(outcome)
 }
