@@ -5,7 +5,6 @@
 
 use distbackup_core::model::Bytes;
 
-use super::OpError;
 use crate::catalog::{Catalog, CatalogError, Reader};
 use crate::progress::{Event, Observer, Phase};
 use crate::report;
@@ -13,25 +12,32 @@ use crate::report;
 /// With fewer objects `status` takes less than a fifth of a second whatever has changed.
 const LARGE: i64 = 250_000;
 
-/// Works out the answers that hold no longer, as of `now_ns`; not once the user has asked to stop.
-pub fn look_ahead(catalog: &Catalog, now_ns: i64, observer: &dyn Observer) -> Result<(), OpError> {
-    look_ahead_from(LARGE, catalog, now_ns, observer)
+/// Works out the answers that hold no longer, as of `now_ns`; not once the user has asked to stop. What goes wrong is told
+/// and costs no more: all that the command did is recorded, and whoever asks next is told what is wrong then.
+pub fn look_ahead(catalog: &Catalog, now_ns: i64, observer: &dyn Observer) {
+    look_ahead_from(LARGE, catalog, now_ns, observer);
 }
 
-fn look_ahead_from(
+fn look_ahead_from(objects: i64, catalog: &Catalog, now_ns: i64, observer: &dyn Observer) {
+    if let Err(error) = try_from(objects, &catalog.read(), now_ns, observer) {
+        let text = format!("what status and next will be asked could not be worked out ahead: {error}");
+        observer.event(Event::Note { text: &text });
+    }
+}
+
+fn try_from(
     objects: i64,
-    catalog: &Catalog,
+    reader: &Reader<'_>,
     now_ns: i64,
     observer: &dyn Observer,
-) -> Result<(), OpError> {
-    let reader = catalog.read();
-    if reader.highest_object()? < objects || is_ready(&reader, now_ns)? || observer.stop_requested() {
+) -> Result<(), CatalogError> {
+    if reader.highest_object()? < objects || is_ready(reader, now_ns)? || observer.stop_requested() {
         return Ok(());
     }
     observer.event(Event::Begin { phase: Phase::LookAhead, files: 0, bytes: Bytes(0) });
-    let answered = answer(&reader, now_ns, observer);
+    let answered = answer(reader, now_ns, observer);
     observer.event(Event::End);
-    Ok(answered?)
+    answered
 }
 
 fn is_ready(reader: &Reader<'_>, now_ns: i64) -> Result<bool, CatalogError> {
@@ -79,7 +85,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let catalog = catalog(&folder);
         assert!(!is_ready(&catalog.read(), 5).unwrap());
-        look_ahead_from(1, &catalog, 5, &Silent).unwrap();
+        look_ahead_from(1, &catalog, 5, &Silent);
         assert!(is_ready(&catalog.read(), 5).unwrap());
     }
 
@@ -87,7 +93,7 @@ mod tests {
     fn a_small_set_is_not_made_to_wait() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = catalog(&folder);
-        look_ahead(&catalog, 5, &Silent).unwrap();
+        look_ahead(&catalog, 5, &Silent);
         assert!(!is_ready(&catalog.read(), 5).unwrap());
     }
 
@@ -95,9 +101,9 @@ mod tests {
     fn who_asks_to_stop_does_not_wait_for_answers() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = catalog(&folder);
-        look_ahead_from(1, &catalog, 5, &Stops(true.into())).unwrap();
+        look_ahead_from(1, &catalog, 5, &Stops(true.into()));
         assert!(!report::status_is_ready(&catalog.read()).unwrap());
-        look_ahead_from(1, &catalog, 5, &Stops(false.into())).unwrap();
+        look_ahead_from(1, &catalog, 5, &Stops(false.into()));
         assert!(report::status_is_ready(&catalog.read()).unwrap(), "it had begun");
         assert!(!report::advice_is_ready(&catalog.read(), 5).unwrap());
     }

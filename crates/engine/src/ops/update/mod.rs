@@ -150,7 +150,7 @@ pub fn update(
     outcome.pending = Tally { objects: files, bytes: Bytes(bytes) };
     outcome.problems = problems.into_inner();
     if !options.scan_only && !outcome.interrupted {
-        look_ahead(catalog, time.now_ns, observer)?;
+        look_ahead(catalog, time.now_ns, observer);
     }
     Ok(outcome)
 }
