@@ -2,6 +2,7 @@
 
 use distbackup_core::model::{DiskNo, ObjectNo};
 
+use super::slots::Slots;
 use super::{CatalogError, Reader};
 
 /// Which contents are meant, by where their copies are.
@@ -36,6 +37,7 @@ impl CopyFilter {
 /// Copies and live names of each object.
 #[derive(Debug)]
 pub struct CopyCounts {
+    slots: Slots,
     seen: Vec<Seen>,
     /// What has no copy at all passes the filter.
     none_pass: bool,
@@ -53,8 +55,7 @@ struct Seen {
 impl CopyCounts {
     /// Copies and names of an object; `None` if the filter does not let it pass.
     pub fn of(&self, filter: &CopyFilter, object: ObjectNo) -> Option<(u16, u32)> {
-        let seen =
-            usize::try_from(object.0).ok().and_then(|at| self.seen.get(at)).copied().unwrap_or_default();
+        let seen = self.slots.place(object.0).and_then(|at| self.seen.get(at)).copied().unwrap_or_default();
         filter
             .admits(seen.copies, usize::from(seen.on), usize::from(seen.not_on))
             .then_some((seen.copies, seen.names.max(1)))
@@ -69,11 +70,9 @@ impl CopyCounts {
 impl Reader<'_> {
     /// Counts copies and live names of all objects; 8 bytes of memory for each.
     pub fn copy_counts(&self, filter: &CopyFilter) -> Result<CopyCounts, CatalogError> {
-        let count = || -> rusqlite::Result<CopyCounts> {
-            let highest: i64 =
-                self.connection.query_row("SELECT coalesce(max(id), 0) FROM object", [], |row| row.get(0))?;
-            let mut seen = vec![Seen::default(); usize::try_from(highest).unwrap_or(0) + 1];
-            let slot = |object: i64| usize::try_from(object).ok().filter(|&at| at <= highest as usize);
+        let slots = Slots::of(self)?;
+        let count = move || -> rusqlite::Result<CopyCounts> {
+            let mut seen = vec![Seen::default(); slots.len()];
             let mut statement = self.connection.prepare_cached("SELECT object, disk FROM copy")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
@@ -81,7 +80,7 @@ impl Reader<'_> {
                 if filter.dropped.contains(&disk) {
                     continue;
                 }
-                let Some(seen) = slot(object).and_then(|at| seen.get_mut(at)) else { continue };
+                let Some(seen) = slots.place(object).and_then(|at| seen.get_mut(at)) else { continue };
                 seen.copies = seen.copies.saturating_add(1);
                 seen.on = seen.on.saturating_add(u8::from(filter.on.contains(&disk)));
                 seen.not_on = seen.not_on.saturating_add(u8::from(filter.not_on.contains(&disk)));
@@ -91,12 +90,36 @@ impl Reader<'_> {
                 .prepare_cached("SELECT object FROM entry WHERE died IS NULL AND +object IS NOT NULL")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                if let Some(seen) = slot(row.get(0)?).and_then(|at| seen.get_mut(at)) {
+                if let Some(seen) = slots.place(row.get(0)?).and_then(|at| seen.get_mut(at)) {
                     seen.names = seen.names.saturating_add(1);
                 }
             }
-            Ok(CopyCounts { seen, none_pass: filter.admits(0, 0, 0) })
+            Ok(CopyCounts { slots, seen, none_pass: filter.admits(0, 0, 0) })
         };
         count().map_err(|source| CatalogError::sql("count copies", source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    #[test]
+    fn c7_an_object_with_a_number_beyond_all_others_takes_no_more_memory_than_its_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::create(&folder.path().join("distbackup.sqlite"), 1).unwrap();
+        for number in [3i64, 4_294_967_290] {
+            let sql = "INSERT INTO object (id, sha256, size) VALUES (?1, randomblob(32), 1)";
+            catalog.read().connection.execute(sql, [number]).unwrap();
+            let sql = "INSERT INTO copy (object, disk, proof) VALUES (?1, 1, 1)";
+            catalog.read().connection.execute(sql, [number]).unwrap();
+        }
+        let filter = CopyFilter::default();
+        let counts = catalog.read().copy_counts(&filter).unwrap();
+        assert_eq!(counts.seen.len(), 2);
+        let filter = CopyFilter { min: Some(1), ..filter };
+        assert_eq!(counts.of(&filter, ObjectNo(4_294_967_290)), Some((1, 1)));
+        assert_eq!(counts.of(&filter, ObjectNo(4)), None, "there is no such object");
     }
 }
