@@ -19,5 +19,5 @@ pub use pace::{Pace, pace, visit_record};
 pub use planned::{ByCopies, PlannedVisit};
 pub use prospect::{Loss, Prospect, Shortage, Visitable};
 pub use search::{Found, Pattern, find};
-pub use status::{DiskStatus, Level, Status, levels_ahead, status, status_is_ready};
+pub use status::{DiskStatus, Level, Status, status, status_ahead, status_is_ready};
 pub use usage::{TreeLine, Usage, UsageStep, UsedFile, usage_tree, usage_walk};

@@ -73,13 +73,16 @@ fn largest_place(disks: &[DiskRow]) -> Bytes {
 }
 
 /// What takes long in [`status`], worked out ahead by who may not write; to be kept by who may.
-pub fn levels_ahead(reader: &Reader<'_>) -> Result<Option<Answer>, CatalogError> {
-    Ok(reader.work_out_levels(largest_place(&reader.disks()?))?.1)
+pub fn status_ahead(reader: &Reader<'_>) -> Result<Vec<Answer>, CatalogError> {
+    let levels = reader.work_out_levels(largest_place(&reader.disks()?))?.1;
+    let below = if has_own_targets(reader)? { work_out_below(reader)?.1 } else { None };
+    Ok(levels.into_iter().chain(below).collect())
 }
 
 /// Whether [`status`] has nothing to count, because nothing has changed since it was asked.
 pub fn status_is_ready(reader: &Reader<'_>) -> Result<bool, CatalogError> {
-    reader.levels_are_kept(largest_place(&reader.disks()?))
+    Ok(reader.levels_are_kept(largest_place(&reader.disks()?))?
+        && (!has_own_targets(reader)? || reader.kept_answer(BELOW_TARGET)?.is_some()))
 }
 
 /// Answers how safe the set is. Reads the tables once each, in their order.
@@ -108,10 +111,18 @@ pub fn status(reader: &Reader<'_>) -> Result<Status, CatalogError> {
     Ok(status)
 }
 
+/// What [`below_own_targets`] asks.
+const BELOW_TARGET: &str = "below target";
+
+/// Whether some path has a target of its own.
+fn has_own_targets(reader: &Reader<'_>) -> Result<bool, CatalogError> {
+    Ok(reader.path_configs()?.iter().any(|(_, config)| config.mincopies.is_some()))
+}
+
 /// Where no path has a target of its own the levels tell; otherwise every object has to be looked at.
 fn below_target(reader: &Reader<'_>, status: &Status) -> Result<Tally, CatalogError> {
     let mut below = Tally { objects: status.pending.files, bytes: status.pending.bytes };
-    if reader.path_configs()?.iter().any(|(_, config)| config.mincopies.is_some()) {
+    if has_own_targets(reader)? {
         below.merge(below_own_targets(reader)?);
         return Ok(below);
     }
@@ -123,14 +134,19 @@ fn below_target(reader: &Reader<'_>, status: &Status) -> Result<Tally, CatalogEr
 
 /// Live objects below the targets of their paths: as they were counted last if nothing has changed since.
 fn below_own_targets(reader: &Reader<'_>) -> Result<Tally, CatalogError> {
-    const QUESTION: &str = "below target";
-    let kept = reader.kept_answer(QUESTION)?;
+    let kept = reader.kept_answer(BELOW_TARGET)?;
     if let Some((objects, bytes)) = kept.and_then(|answer| serde_json::from_str(&answer).ok()) {
         return Ok(Tally { objects, bytes: Bytes(bytes) });
     }
-    let changes = reader.changes()?;
-    // Time only matters for what may be deleted.
-    let below = Prospect::load(reader, 0, &[])?.by_state().below_target;
-    reader.keep_answer(QUESTION, changes, &format!("[{},{}]", below.objects, below.bytes.0));
+    let (below, answer) = work_out_below(reader)?;
+    // A catalog that cannot be written just now is asked again next time.
+    let _kept = answer.is_some_and(|answer| reader.keep(&answer));
     Ok(below)
+}
+
+fn work_out_below(reader: &Reader<'_>) -> Result<(Tally, Option<Answer>), CatalogError> {
+    let changes = reader.changes()?;
+    let below = Prospect::load(reader, 0, &[])?.by_state().below_target;
+    let answer = serde_json::to_string(&(below.objects, below.bytes.0)).ok();
+    Ok((below, answer.map(|answer| Answer { question: BELOW_TARGET.to_owned(), changes, answer })))
 }

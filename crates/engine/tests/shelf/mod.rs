@@ -16,7 +16,7 @@ use distbackup_engine::ops::{OpError, sources};
 use distbackup_engine::progress::{Observer, Silent};
 
 /// A day of the test.
-struct Day(i64);
+pub struct Day(pub i64);
 
 impl Clock for Day {
     fn now_ns(&self) -> i64 {

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use distbackup_core::model::{Bytes, DiskNo};
+use distbackup_core::model::Bytes;
 
 use super::Visit;
-use crate::catalog::{Answer, CatalogError, Reader, inspect};
+use crate::catalog::{Answer, inspect};
 use crate::disk::DiskError;
 use crate::ops::page::{self, PageTree};
-use crate::ops::{OpError, tempdir::TempFolder};
+use crate::ops::{OpError, ahead, tempdir::TempFolder};
 use crate::progress::{Event, Observer, Phase};
-use crate::report;
 
 /// For people who have the disk but not this program.
 const RESTORE_TXT: &str = include_str!("../../../recovery/RESTORE.txt");
@@ -77,7 +76,7 @@ fn write_copy_and_tree(
         let (folder, data) = (beside.as_ref().map(TempFolder::path), &data);
         let tree =
             scope.spawn(move || folder.map(|folder| page::write_tree(view.read(), folder, data, &observer)));
-        let answers = scope.spawn(move || work_out(&other_view.read(), now_ns, disk));
+        let answers = scope.spawn(move || ahead::answers_after_visit(&other_view.read(), now_ns, disk));
         let copied = write_copy(visit, in_question);
         let tree = tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let answers = answers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -88,19 +87,16 @@ fn write_copy_and_tree(
         (Some(folder), Some(tree)) => tree.map(|tree| Some(Page { folder, data, tree })),
         _ => take_page_away(visit).map(|_| None),
     };
-    // An answer costs no visit. Whoever asks next asks anew, and is told what is wrong then.
-    Ok((page, answers.unwrap_or_default()))
+    // An answer costs no visit.
+    let answers = answers.unwrap_or_else(|error| {
+        ahead::tell_failure(visit.observer, &error);
+        Vec::new()
+    });
+    Ok((page, answers))
 }
 
 /// A page to be finished, and answers to be kept.
 type Beside = (Result<Option<Page>, OpError>, Vec<Answer>);
-
-/// What `status` and `next` will be asked, one after the other: each needs some memory for every object.
-fn work_out(reader: &Reader<'_>, now_ns: i64, disk: DiskNo) -> Result<Vec<Answer>, CatalogError> {
-    let levels = report::levels_ahead(reader)?;
-    let advice = report::advice_after_visit(reader, now_ns, disk)?;
-    Ok(levels.into_iter().chain(advice).collect())
-}
 
 /// Watches nothing, and stops when another one says so.
 struct Unseen<'o>(&'o dyn Observer);
