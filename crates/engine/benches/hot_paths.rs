@@ -12,7 +12,7 @@ use distbackup_core::model::VirtualPath;
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::clock::{Clock, SystemClock};
 use distbackup_engine::content::InMemory;
-use distbackup_engine::hash::hash_content;
+use distbackup_engine::hash::{hash_content, hash_many};
 use distbackup_engine::ops::sources;
 use distbackup_engine::ops::update::{UpdateOptions, update};
 use distbackup_engine::progress::Silent;
@@ -30,6 +30,14 @@ fn hash(bencher: Bencher, bytes: usize) {
     bencher.counter(BytesCount::new(bytes)).bench_local(|| {
         hash_content(&mut InMemory::new(black_box(&content)), &mut |_| {}, &|| false).unwrap()
     });
+}
+
+/// 64 contents of so many bytes from memory, where the processor can at once.
+#[divan::bench(args = [100, 1 << 10, 8 << 10, 64 << 10])]
+fn hash_small(bencher: Bencher, bytes: usize) {
+    let contents: Vec<_> = (0..64).map(|number| vec![number; bytes]).collect();
+    let contents: Vec<_> = contents.iter().map(Vec::as_slice).collect();
+    bencher.counter(BytesCount::new(64 * bytes)).bench_local(|| hash_many(black_box(&contents)));
 }
 
 /// A source of small files in folders of a hundred, and a catalog that knows it.

@@ -7,12 +7,16 @@
 mod buffer;
 mod content;
 mod digest;
+mod gather;
+mod many;
 mod source;
 mod sparse;
 mod stable;
 
 pub use content::hash_content;
 pub use digest::Digest;
+pub use gather::Gather;
+pub use many::{hash_many, hash_one};
 pub use source::{Reading, SourceFile};
 pub use sparse::SparseReader;
 pub use stable::{ATTEMPTS, HashError, Hashed, read_stable};

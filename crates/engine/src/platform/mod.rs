@@ -24,6 +24,8 @@ mod open;
 mod paths;
 mod process;
 mod programs;
+#[cfg(target_arch = "x86_64")]
+mod sha256_lanes;
 mod share;
 mod stat;
 mod unnamed;
@@ -60,6 +62,8 @@ pub use process::{
     ask_to_stop, interrupted, is_rotational, is_superuser, raise_open_files_limit, watch_interrupts,
 };
 pub use programs::{find_program, run_program};
+#[cfg(target_arch = "x86_64")]
+pub use sha256_lanes::Lanes;
 pub use share::{clone_content, clones_contents, is_open_for_writing, is_owner, make_own, make_read_only};
 pub use stat::{FileKind, Stat, stat_at, stat_fd, stat_path};
 pub use system::memory_available;

@@ -12,10 +12,10 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use distbackup_core::model::{Bytes, Metadata};
+use distbackup_core::model::{Holes, Metadata, ObjectId};
 
-use crate::catalog::partner_of;
-use crate::hash::{Hashed, SourceFile, hash_content};
+use crate::catalog::{NewEntry, partner_of};
+use crate::hash::{Gather, SourceFile, hash_content};
 use crate::metadata;
 use crate::platform::{self, Accounts, Stat};
 use crate::scan::Folder;
@@ -34,6 +34,20 @@ pub struct FirstReading {
     left: AtomicU64,
 }
 
+/// Files that one thread has read and not hashed yet.
+pub type Gathered = Gather<Box<NewEntry>>;
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct Read {
+    /// Its content; `None`: it is to be kept among the gathered ones, and hashed with them.
+    pub id: Option<ObjectId>,
+    /// Its holes.
+    pub holes: Holes,
+    /// Its attributes.
+    pub metadata: Metadata,
+}
+
 impl FirstReading {
     /// Begins now; nobody reads the files again.
     pub fn begin() -> Self {
@@ -48,13 +62,14 @@ impl FirstReading {
 
     /// Reads a file that was just looked at. `None`: not now, not this one, or not as it was; then it is pending, and
     /// whatever is the matter with it is found out and reported when its turn comes.
-    pub fn read(
+    pub fn read<T>(
         &self,
         folder: &Folder,
         name: &[u8],
         seen: &Stat,
         accounts: &Accounts,
-    ) -> Option<(Hashed, Metadata)> {
+        gathered: &mut Gather<T>,
+    ) -> Option<Read> {
         let small = (1..=BYTES_MAX).contains(&seen.size);
         // Hard links are read once for all their names, sidecars are read for what they say.
         if !small || seen.nlink != 1 || partner_of(name).is_some() || Instant::now() >= self.until {
@@ -64,13 +79,17 @@ impl FirstReading {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
         let mut source = SourceFile::open_at(folder.as_fd(), name).ok()?;
         let metadata = metadata::capture_open(source.as_fd(), &source.stat(), accounts).ok()?;
-        let (id, _) = hash_content(&mut source, &mut |_| {}, &|| false).ok()?;
+        let id = if seen.size <= Gather::<T>::CONTENT_MAX {
+            // Longer than it was: not as it was.
+            gathered.read(&mut source).ok().filter(|whole| *whole)?;
+            None
+        } else {
+            Some(hash_content(&mut source, &mut |_| {}, &|| false).ok()?.0)
+        };
         let reading = source.finish().ok()?;
         // The same ctime before and after: the attributes that were read between are those of this content.
-        (reading.stable() && reading.before.same_content_as(seen)).then(|| {
-            let size = Bytes(reading.bytes);
-            (Hashed { id, stat: reading.before, holes: reading.holes, size }, metadata)
-        })
+        let as_seen = reading.stable() && reading.before.same_content_as(seen);
+        as_seen.then_some(Read { id, holes: reading.holes, metadata })
     }
 }
 
@@ -79,22 +98,36 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn read(reading: &FirstReading, folder: &std::path::Path, name: &str) -> Option<(Hashed, Metadata)> {
+    fn read(reading: &FirstReading, folder: &std::path::Path, name: &str) -> Option<Read> {
         let folder = Folder::open(folder).unwrap();
         let seen = folder.stat(name.as_bytes()).unwrap();
-        reading.read(&folder, name.as_bytes(), &seen, &Accounts::new())
+        reading.read(&folder, name.as_bytes(), &seen, &Accounts::new(), &mut Gather::<()>::default())
     }
 
     #[test]
     fn a_small_file_that_stands_still_is_read_with_its_metadata() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a"), "abc").unwrap();
-        let (hashed, metadata) = read(&FirstReading::begin(), dir.path(), "a").unwrap();
-        assert_eq!(hashed.id.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         let folder = Folder::open(dir.path()).unwrap();
         let accounts = Accounts::new();
         let stat = folder.stat(b"a").unwrap();
-        assert_eq!(metadata, metadata::capture(folder.as_fd(), b"a", &stat, &accounts).unwrap());
+        let mut gathered = Gather::default();
+        let read = FirstReading::begin().read(&folder, b"a", &stat, &accounts, &mut gathered).unwrap();
+        assert_eq!(read.metadata, metadata::capture(folder.as_fd(), b"a", &stat, &accounts).unwrap());
+        assert_eq!(read.id, None);
+        gathered.keep(());
+        let mut ids = Vec::new();
+        gathered.hash(|id, _, _| ids.push(id.hex()));
+        assert_eq!(ids, ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_so_small_is_hashed_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let content = vec![7; Gathered::CONTENT_MAX as usize + 1];
+        fs::write(dir.path().join("a"), &content).unwrap();
+        let read = read(&FirstReading::begin(), dir.path(), "a").unwrap();
+        assert_eq!(read.id, Some(crate::hash::hash_one(&content)));
     }
 
     #[test]
@@ -125,6 +158,7 @@ mod tests {
         let seen = folder.stat(b"a").unwrap();
         fs::write(dir.path().join("b"), "new").unwrap();
         fs::rename(dir.path().join("b"), dir.path().join("a")).unwrap();
-        assert!(FirstReading::begin().read(&folder, b"a", &seen, &Accounts::new()).is_none());
+        let mut gathered = Gather::<()>::default();
+        assert!(FirstReading::begin().read(&folder, b"a", &seen, &Accounts::new(), &mut gathered).is_none());
     }
 }

@@ -11,7 +11,9 @@ use crossbeam_channel::Sender;
 use distbackup_core::diff::{Verdict, judge};
 use distbackup_core::model::{Bytes, DirNo, Holes, Kind, Metadata, Owner, Stamp, VirtualPath};
 
+use super::first::Gathered;
 use super::follow::{Seen, Target, look};
+use super::parcel::Parcel;
 use super::place::{Place, SKIP_MARK};
 use super::record::Difference;
 use super::walk::{Job, NO_FILESYSTEM, OpenFolder, RealPaths, Walk, Where, open, open_target};
@@ -20,9 +22,6 @@ use crate::metadata;
 use crate::ops::filesystems::Filesystem;
 use crate::platform::{self, Stat};
 use crate::progress::Event;
-
-/// Differences are handed on in parcels of so many.
-const PARCEL: usize = 1024;
 
 /// Metadata rows met lately by one thread, for comparing folders and links without asking again.
 pub struct MetadataCache<'c> {
@@ -51,43 +50,21 @@ impl<'c> MetadataCache<'c> {
     }
 }
 
-/// Differences of one folder on their way out.
-struct Parcel<'a> {
-    out: Option<&'a Sender<Vec<Difference>>>,
-    differences: Vec<Difference>,
-}
-
-impl Parcel<'_> {
-    fn push(&mut self, difference: Difference) {
-        self.differences.push(difference);
-        if self.differences.len() >= PARCEL {
-            self.send();
-        }
-    }
-
-    fn send(&mut self) {
-        if let Some(out) = self.out
-            && !self.differences.is_empty()
-        {
-            // The receiver lives as long as the scan; if it is gone, the scan has failed already.
-            let _ = out.send(std::mem::take(&mut self.differences));
-        }
-    }
-}
-
 /// What comparing needs besides the folder itself.
 struct Comparison<'w, 'm, 'p, 'c, 'a> {
     walk: &'w Walk<'m, 'p>,
     reader: Reader<'c>,
     cache: &'a mut MetadataCache<'c>,
+    gathered: &'a mut Gathered,
     parcel: Parcel<'a>,
 }
 
 /// Begins a scan at the root of the virtual tree: puts the first folders on the stack.
 pub fn begin<'m>(walk: &Walk<'m, '_>, reader: Reader<'_>) -> Result<Vec<Difference>, CatalogError> {
     let mut cache = MetadataCache::new(reader);
-    let parcel = Parcel { out: None, differences: Vec::new() };
-    let mut comparison = Comparison { walk, reader, cache: &mut cache, parcel };
+    let parcel = Parcel::default();
+    let gathered = &mut Gathered::default();
+    let mut comparison = Comparison { walk, reader, cache: &mut cache, gathered, parcel };
     let root = VirtualPath::root();
     let place = Place::root(walk.mapping, walk.config);
     if walk.mapping.source.is_some() {
@@ -96,7 +73,7 @@ pub fn begin<'m>(walk: &Walk<'m, '_>, reader: Reader<'_>) -> Result<Vec<Differen
     } else {
         walk.push(Job { place: Where::Virtual(root), node: DirNo::ROOT, fresh: false, below: place });
     }
-    Ok(comparison.parcel.differences)
+    Ok(comparison.parcel.into_differences())
 }
 
 /// Compares one folder with its rows and puts its children on the stack.
@@ -105,11 +82,12 @@ pub fn compare<'m, 'c>(
     reader: Reader<'c>,
     entries: &mut Entries<'c>,
     cache: &mut MetadataCache<'c>,
+    gathered: &mut Gathered,
     job: Job<'m>,
     out: &Sender<Vec<Difference>>,
 ) -> Result<(), CatalogError> {
-    let parcel = Parcel { out: Some(out), differences: Vec::new() };
-    let mut comparison = Comparison { walk, reader, cache, parcel };
+    let parcel = Parcel::to(out);
+    let mut comparison = Comparison { walk, reader, cache, gathered, parcel };
     comparison.folder(entries, job)?;
     comparison.parcel.send();
     Ok(())
@@ -479,7 +457,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
             && kind == Kind::File
             && through.is_none()
             && let Some(first) = &self.walk.first_reading
-            && let Some((hashed, metadata)) = first.read(&folder.folder, name, stat, &self.walk.accounts)
+            && let Some(read) = first.read(&folder.folder, name, stat, &self.walk.accounts, self.gathered)
         {
             let entry = NewEntry {
                 directory,
@@ -489,11 +467,17 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 object: None,
                 pending: false,
                 stamp,
-                metadata,
+                metadata: read.metadata,
                 target: None,
-                holes: hashed.holes,
+                holes: read.holes,
             };
-            self.parcel.push(Difference::Read(Box::new(entry), hashed.id));
+            match read.id {
+                Some(id) => self.parcel.push(Difference::Read(Box::new(entry), id)),
+                None => self.gathered.keep(Box::new(entry)),
+            }
+            if self.gathered.is_full() {
+                self.parcel.hash(self.gathered);
+            }
             return Ok(());
         }
         let captured = match through {

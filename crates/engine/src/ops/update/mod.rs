@@ -6,13 +6,14 @@
 //! an interrupted update goes on at the file where it stopped.
 //!
 //! Files: `walk` (threads and folders), `folder` (one folder against its rows), `follow` (links
-//! that are followed), `first` (files that a scan reads), `record` (the
+//! that are followed), `first` (files that a scan reads), `parcel` and `record` (the
 //! transaction), `filesystems` (stable identities), `capture` (hashing), `sidecar` (files that rank the one beside them).
 
 mod capture;
 mod first;
 mod folder;
 mod follow;
+mod parcel;
 mod place;
 mod record;
 mod sidecar;

@@ -15,8 +15,9 @@ use crossbeam_channel::{Sender, bounded};
 use distbackup_core::model::{Bytes, DirNo, FilesystemNo, LinkNo, RunNo, VirtualPath};
 use distbackup_core::rules::ConfigTree;
 
-use super::first::FirstReading;
+use super::first::{FirstReading, Gathered};
 use super::folder;
+use super::parcel::Parcel;
 use super::place::Place;
 use super::record::{Difference, MovedFolders, Recorder};
 use super::{Kept, UpdateOptions, UpdateOutcome};
@@ -231,18 +232,24 @@ impl<'m> Walk<'m, '_> {
         let reader = view.read();
         let mut entries = reader.entries(At::Now)?;
         let mut metadata = folder::MetadataCache::new(reader);
+        let mut gathered = Gathered::default();
         while let Some(job) = self.next() {
             let outcome = if self.stopping() {
                 self.abandon();
                 Ok(())
             } else {
-                folder::compare(self, reader, &mut entries, &mut metadata, job, out)
+                folder::compare(self, reader, &mut entries, &mut metadata, &mut gathered, job, out)
             };
             self.done();
             if outcome.is_err() {
                 self.abandon();
                 return outcome;
             }
+        }
+        if !self.stopping() {
+            let mut parcel = Parcel::to(out);
+            parcel.hash(&mut gathered);
+            parcel.send();
         }
         Ok(())
     }
