@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use distbackup_core::model::DiskStamp;
 use distbackup_core::model::{Bytes, DiskUuid, ObjectId, SetUuid};
 
-use crate::content::Content;
+use crate::content::{Content, InMemory};
 use crate::platform::Stat;
 
 /// What `distbackup-disk.json` says. Keys that we do not know are kept as they are.
@@ -246,6 +246,19 @@ pub trait Disk: Sync {
     /// Streams a content to the disk, not yet under its final name, and hashes it on the way. Holes stay
     /// holes where the filesystem knows them. On error nothing is left behind.
     fn stage(&self, content: &mut dyn Content) -> Result<Staged, StageError>;
+
+    /// Writes a content that lies in memory, was hashed there and has this identity; otherwise as [`stage`](Disk::stage).
+    fn stage_hashed(&self, id: ObjectId, content: &[u8]) -> Result<Staged, StageError> {
+        let staged = self.stage(&mut InMemory::new(content))?;
+        debug_assert_eq!(staged.id, id, "the caller has hashed it");
+        Ok(staged)
+    }
+
+    /// Whether what is staged by [`stage_hashed`](Disk::stage_hashed) from now on costs less to commit the more of it is
+    /// committed at a time.
+    fn wants_one_batch(&self) -> bool {
+        false
+    }
 
     /// Whether files can share contents here ([`stage_clone`](Disk::stage_clone)). Leaves nothing behind.
     fn clones(&self) -> Result<bool, DiskError>;

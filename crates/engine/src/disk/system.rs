@@ -125,11 +125,17 @@ impl Folder {
         if let Some(folder) = self.folder(name)? {
             return Ok(folder);
         }
-        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(FOLDER_MODE)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(self.error("create", name, error)),
-        }
+        self.make_folder(name)?;
         self.folder(name)?.ok_or_else(|| self.error("open", name, Errno::NOENT))
+    }
+
+    /// Makes the folder `name`; `false` if anything of that name is there.
+    pub fn make_folder(&self, name: &str) -> Result<bool, DiskError> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(FOLDER_MODE)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(self.error("create", name, error)),
+        }
     }
 
     /// What stands under `name`, or `None`.

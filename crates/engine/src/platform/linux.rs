@@ -186,6 +186,14 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
     rustix::fs::openat2(dir, path, flags, Mode::empty(), way).ok()
 }
 
+/// Makes a new file below an open folder, on its filesystem and without symlinks on the way.
+pub fn create_beneath(dir: BorrowedFd<'_>, path: &str, mode: Mode) -> io::Result<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let way = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    Ok(rustix::fs::openat2(dir, path, flags, mode, way)?)
+}
+
 /// Lets `to` share all of the content of `from`; `false` if these two cannot.
 pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
     match rustix::fs::ioctl_ficlone(to, from) {

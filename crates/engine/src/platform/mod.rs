@@ -54,8 +54,8 @@ pub use mount_watch::MountWatch;
 pub use mounts::{Mount, Mounts};
 pub use names::{Names, read_names};
 pub use open::{
-    advise_sequential, open_beneath, open_folder, open_folder_at, open_folder_following, open_source,
-    open_source_at, read_link_at,
+    advise_sequential, create_beneath, open_beneath, open_folder, open_folder_at, open_folder_following,
+    open_source, open_source_at, read_link_at,
 };
 pub use paths::{bytes_of_path, make_private, new_uuid, path_of_bytes, random_bits};
 pub use process::{

@@ -61,6 +61,12 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
     super::system::open_beneath(dir, path)
 }
 
+/// Makes a new file below an open folder, for reading and writing, on its filesystem and without symlinks on the way.
+/// `AlreadyExists` if there is anything of that name; `Unsupported` where the system cannot do that in one call.
+pub fn create_beneath(dir: BorrowedFd<'_>, path: &str, mode: u32) -> io::Result<File> {
+    super::system::create_beneath(dir, path, Mode::from_raw_mode(mode)).map(File::from)
+}
+
 /// Tells the system that a file will be read from beginning to end; only ever makes it faster.
 pub fn advise_sequential(file: &File) {
     system::advise_sequential(file.as_fd());

@@ -74,6 +74,11 @@ pub fn open_beneath(_: BorrowedFd<'_>, _: &str) -> Option<OwnedFd> {
     None
 }
 
+/// There is no such call.
+pub fn create_beneath(_: BorrowedFd<'_>, _: &str, _: Mode) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Nothing that we know of.
 pub fn clone_content(_: &std::fs::File, _: &std::fs::File) -> io::Result<bool> {
     Ok(false)

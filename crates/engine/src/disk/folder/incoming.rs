@@ -19,7 +19,7 @@ use distbackup_core::model::Bytes;
 use super::staging::FILE_MODE;
 use super::{FolderDisk, lock};
 use crate::disk::layout;
-use crate::disk::port::DiskError;
+use crate::disk::port::{DiskError, Staged};
 use crate::disk::system::Folder;
 use crate::platform::UnnamedFile;
 
@@ -46,6 +46,8 @@ pub(super) enum Place {
     Unnamed(UnnamedFile),
     /// Under its temporary name in this folder.
     Named(Arc<Folder>),
+    /// Under its final name, in a folder that is moved to its place with all that is in it.
+    Whole,
 }
 
 /// A file that content is written to.
@@ -66,7 +68,8 @@ impl Coming {
         }
     }
 
-    fn place(self) -> Place {
+    /// Where it lies.
+    pub fn place(self) -> Place {
         match self {
             Coming::Unnamed(file) => Place::Unnamed(file),
             Coming::Named(_, folder) => Place::Named(folder),
@@ -74,23 +77,29 @@ impl Coming {
     }
 }
 
-/// Whether a name is that of one of these folders.
+/// Whether a name is that of a folder that we make here: these have numbers, and those that are moved as a whole
+/// (`whole`) have the names of their places.
 pub(super) fn is_ours(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(u8::is_ascii_digit)
+    let numbered = !name.is_empty() && name.iter().all(u8::is_ascii_digit);
+    numbered || layout::prefix_of_name(name).is_some()
 }
 
 impl FolderDisk {
     /// Makes a file for a handle: one without a name if there can be one, else in one of the folders.
     pub(super) fn create_incoming(&self, handle: u64) -> Result<Coming, DiskError> {
-        let folder = self.unnamed.get_or_init(|| self.folder_for_unnamed());
-        let unnamed = folder
-            .as_ref()
+        let unnamed = self
+            .unnamed_folder()
             // Whatever is in the way: with a name it is tried again, and told.
             .and_then(|folder| UnnamedFile::new(folder.as_fd(), FILE_MODE, self.unnamed_max).ok().flatten());
         match unnamed {
             Some(file) => Ok(Coming::Unnamed(file)),
             None => self.create_named(handle),
         }
+    }
+
+    /// The folder of what comes in, held open; `None` if no files without a name can be made there.
+    pub(super) fn unnamed_folder(&self) -> Option<&Folder> {
+        self.unnamed.get_or_init(|| self.folder_for_unnamed()).as_ref()
     }
 
     /// The folder of what comes in, if files without a name can be made there and get one later: that is tried with an
@@ -139,8 +148,7 @@ impl FolderDisk {
     }
 
     /// Notes that the content of a handle is whole.
-    pub(super) fn note_staged(&self, handle: u64, coming: Coming) {
-        let place = coming.place();
+    pub(super) fn note_staged(&self, handle: u64, place: Place) {
         let mut incoming = lock(&self.incoming);
         incoming.ever += u64::from(matches!(place, Place::Named(_)));
         incoming.staged.insert(handle, place);
@@ -148,14 +156,19 @@ impl FolderDisk {
 
     /// Gives up what was begun for a handle. The error that led to it counts; what cannot be removed now is a left-over (D16).
     pub(super) fn give_up(&self, handle: u64, coming: Coming) {
-        let _left_over = self.drop_content(handle, coming.place()).and_then(|()| self.tidy_incoming());
+        let dropped = match coming {
+            Coming::Unnamed(_closed) => Ok(()),
+            Coming::Named(_, folder) => folder.unlink(self.temporary_name(handle).as_ref()).map(drop),
+        };
+        let _left_over = dropped.and_then(|()| self.tidy_incoming());
     }
 
-    /// Removes the content of a handle.
-    pub(super) fn drop_content(&self, handle: u64, place: Place) -> Result<(), DiskError> {
+    /// Removes the content of an object that is staged no more.
+    pub(super) fn drop_content(&self, object: &Staged, place: Place) -> Result<(), DiskError> {
         match place {
             Place::Unnamed(_closed) => Ok(()),
-            Place::Named(folder) => folder.unlink(self.temporary_name(handle).as_ref()).map(drop),
+            Place::Named(folder) => folder.unlink(self.temporary_name(object.handle).as_ref()).map(drop),
+            Place::Whole => self.drop_out_of_folder(object.id),
         }
     }
 
@@ -175,6 +188,11 @@ impl FolderDisk {
     /// Removes the folders if nothing is in them any more. What is in the way stays: the next visit clears it.
     pub(super) fn tidy_incoming(&self) -> Result<(), DiskError> {
         let mut incoming = lock(&self.incoming);
+        if incoming.staged.is_empty() {
+            drop(incoming);
+            self.tidy_whole_folders()?;
+            incoming = lock(&self.incoming);
+        }
         let made = incoming.made;
         if made == 0 || !incoming.staged.is_empty() || incoming.free.len() < made {
             return Ok(());
@@ -190,6 +208,7 @@ impl FolderDisk {
 
     /// Forgets what was staged: it is going to be cleared away. Returns the bytes of what has no name, which are gone.
     pub(super) fn forget_incoming(&self) -> Bytes {
+        self.whole.forget();
         let forgotten = std::mem::take(&mut *lock(&self.incoming));
         let mut bytes = Bytes(0);
         for place in forgotten.staged.values() {

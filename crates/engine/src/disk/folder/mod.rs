@@ -15,6 +15,7 @@ mod page;
 mod sidecars;
 mod staging;
 mod taking;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,6 +28,7 @@ use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 
 use self::incoming::Incoming;
 pub(super) use self::sidecars::read_identity;
+use self::whole::WholeFolders;
 use super::layout;
 use super::port::{
     Disk, DiskError, Identity, Listed, Loose, OwnName, ReadBack, Space, StageError, Staged, Taken,
@@ -49,6 +51,8 @@ pub struct FolderDisk {
     incoming: Mutex<Incoming>,
     /// The folder of what comes in, held open to make files without a name; `None` if this filesystem cannot.
     unnamed: OnceLock<Option<Folder>>,
+    /// Folders of objects that are filled out of sight.
+    whole: WholeFolders,
     /// So many files without a name may be held at once.
     unnamed_max: usize,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
@@ -100,6 +104,7 @@ impl FolderDisk {
             next_handle: AtomicU64::new(0),
             incoming: Mutex::default(),
             unnamed: OnceLock::new(),
+            whole: WholeFolders::default(),
             unnamed_max: platform::unnamed_files_max(),
             touched: Mutex::default(),
             sync_failure: Mutex::default(),
@@ -247,6 +252,14 @@ impl Disk for FolderDisk {
         self.stage_content(content)
     }
 
+    fn stage_hashed(&self, id: ObjectId, content: &[u8]) -> Result<Staged, StageError> {
+        self.stage_hashed_content(id, content)
+    }
+
+    fn wants_one_batch(&self) -> bool {
+        self.fills_whole_folders()
+    }
+
     fn clones(&self) -> Result<bool, DiskError> {
         self.can_clone()
     }
@@ -268,7 +281,7 @@ impl Disk for FolderDisk {
     }
 
     fn discard(&self, staged: Staged) -> Result<(), DiskError> {
-        self.discard_staged(staged.handle)
+        self.discard_staged(&staged)
     }
 
     fn clear_incoming(&self) -> Result<Bytes, DiskError> {

@@ -43,22 +43,34 @@ impl FolderDisk {
     }
 
     fn name_each(&self, objects: &Folder, batch: &mut [Waiting]) -> Result<(), DiskError> {
-        let mut current: Option<(u16, Folder)> = None;
-        for waiting in batch {
-            let prefix = layout::prefix(waiting.object.id);
-            let folder = match current.take() {
-                Some((same, folder)) if same == prefix => folder,
-                _ => objects.folder_or_new(&layout::folder_name(prefix))?,
-            };
-            match &waiting.place {
-                Some(Place::Named(incoming)) => self.rename(incoming, &waiting.object, &folder)?,
-                Some(Place::Unnamed(file)) => self.link(file, &waiting.object, &folder)?,
-                None => {}
+        for together in batch.chunk_by_mut(|one, next| prefix(one) == prefix(next)) {
+            let Some(prefix) = together.first().map(prefix) else { continue };
+            let whole = together.iter().filter(|waiting| matches!(waiting.place, Some(Place::Whole))).count();
+            if self.name_whole_folder(objects, prefix, whole)? {
+                for waiting in
+                    together.iter_mut().filter(|waiting| matches!(waiting.place, Some(Place::Whole)))
+                {
+                    waiting.place = None;
+                }
+            }
+            if together.iter().any(|waiting| waiting.place.is_some()) {
+                self.name_one_by_one(&objects.folder_or_new(&layout::folder_name(prefix))?, together)?;
             }
             lock(&self.touched).insert(prefix);
+        }
+        Ok(())
+    }
+
+    fn name_one_by_one(&self, folder: &Folder, together: &mut [Waiting]) -> Result<(), DiskError> {
+        for waiting in together {
+            match &waiting.place {
+                Some(Place::Named(incoming)) => self.rename(incoming, &waiting.object, folder)?,
+                Some(Place::Unnamed(file)) => self.link(file, &waiting.object, folder)?,
+                Some(Place::Whole) => self.name_out_of_folder(waiting.object.id, folder)?,
+                None => {}
+            }
             // What had no name is closed here.
             waiting.place = None;
-            current = Some((prefix, folder));
         }
         Ok(())
     }
@@ -92,9 +104,13 @@ impl FolderDisk {
     }
 }
 
+/// The folder that a copy belongs into.
+fn prefix(waiting: &Waiting) -> u16 {
+    layout::prefix(waiting.object.id)
+}
+
 /// About the middle of a sorted batch, where one folder ends and the next one begins.
 fn boundary(batch: &[Waiting]) -> usize {
-    let prefix = |waiting: &Waiting| layout::prefix(waiting.object.id);
     match batch.get(batch.len() / 2) {
         Some(middle) => batch.partition_point(|waiting| prefix(waiting) < prefix(middle)),
         None => 0,

@@ -32,7 +32,7 @@ impl FolderDisk {
         let coming = self.create_incoming(handle)?;
         match self.write(handle, &coming, content) {
             Ok((id, size)) => {
-                self.note_staged(handle, coming);
+                self.note_staged(handle, coming.place());
                 Ok(Staged { id, size, handle })
             }
             Err(error) => {
@@ -89,6 +89,7 @@ impl FolderDisk {
             return Ok(());
         }
         let count = batch.len();
+        self.whole.close();
         // All of them leave the set, whatever happens: after an error nothing of the batch may be used again.
         let mut known: Vec<Waiting> = batch
             .into_iter()
@@ -104,7 +105,7 @@ impl FolderDisk {
         if result.is_err() {
             // The first error counts; what cannot be removed now is a left-over (D16).
             for Waiting { object, place } in known {
-                let _left_over = place.map(|place| self.drop_content(object.handle, place));
+                let _left_over = place.map(|place| self.drop_content(&object, place));
             }
             let _left_over = self.tidy_incoming();
         }
@@ -120,9 +121,9 @@ impl FolderDisk {
         self.flush(batch.len())
     }
 
-    pub(super) fn discard_staged(&self, handle: u64) -> Result<(), DiskError> {
-        if let Some(place) = self.take_staged(handle) {
-            self.drop_content(handle, place)?;
+    pub(super) fn discard_staged(&self, staged: &Staged) -> Result<(), DiskError> {
+        if let Some(place) = self.take_staged(staged.handle) {
+            self.drop_content(staged, place)?;
         }
         self.tidy_incoming()
     }

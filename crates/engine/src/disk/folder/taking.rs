@@ -47,7 +47,7 @@ impl FolderDisk {
         });
         match staged {
             Ok(Some((id, size))) => {
-                self.note_staged(handle, coming);
+                self.note_staged(handle, coming.place());
                 Ok(Some(Staged { id, size, handle }))
             }
             none => {

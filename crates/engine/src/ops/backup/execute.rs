@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use distbackup_core::model::{Bytes, ObjectId, ObjectNo};
 use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
@@ -29,11 +30,17 @@ use crate::progress::{Event, Phase};
 /// Bounds of a batch: what a power cut can cost.
 const BATCH_FILES: usize = 16384;
 const BATCH_BYTES: u64 = 2 << 30;
+/// A disk without objects takes the first copies in one go with less work: so many and for so long, if that is quick.
+const FIRST_FILES: usize = 8 * BATCH_FILES;
+const FIRST_LASTS: Duration = Duration::from_secs(20);
+/// Of these, as many are written to the disk while the next ones are staged.
+const WRITE_OUT_FILES: usize = 2 * BATCH_FILES;
 /// Sources that are kept open because victims go for them: bounded by the open files a process may have.
 ///
 /// The first batch has one such copy, each later one twice as many: whoever pulls the plug early has lost
 /// hardly any redundancy, and a long visit still has large batches.
 const BATCH_OPEN: usize = 256;
+
 /// What a plan could not do.
 #[derive(Debug, Default)]
 pub struct Failed {
@@ -62,7 +69,7 @@ pub fn execute(
     let mut total = Tally::default();
     plan.copies().for_each(|copy| total.add(loaded.content(copy.object)));
     visit.observer.event(Event::Begin { phase: Phase::Copy, files: total.objects, bytes: total.bytes });
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let copied = copy_all(visit, options, loaded, plan, ledger, outcome, &mut failed);
     outcome.copying += began.elapsed();
     visit.observer.event(Event::End);
@@ -95,7 +102,11 @@ fn copy_all(
         read_back: options.read_back.then_some(options.streams),
         observer: visit.observer,
     };
-    let mut copier = Copier { visit, options, loaded, tools: &tools, outcome, failed, flying: None };
+    let one_batch = options.streams > 1 && !options.read_back && visit.disk.wants_one_batch();
+    let first_until = one_batch.then(|| Instant::now() + FIRST_LASTS);
+    let (written_out, flying) = (0, None);
+    let mut copier =
+        Copier { visit, options, loaded, tools: &tools, outcome, failed, first_until, written_out, flying };
     let copied = copier.copy_all(plan);
     // What was staged before is good whatever came after it.
     let settled = copier.land();
@@ -110,6 +121,10 @@ struct Copier<'c, 'v> {
     tools: &'c Tools<'c>,
     outcome: &'c mut VisitOutcome,
     failed: &'c mut Failed,
+    /// While the first copies on a disk are staged, to be committed together: until when.
+    first_until: Option<Instant>,
+    /// How many of these the disk was asked to write.
+    written_out: usize,
     /// Staged, and not durable yet.
     flying: Option<Batch>,
 }
@@ -126,6 +141,9 @@ impl Copier<'_, '_> {
             let opened = usize::from(!copy.victims.is_empty());
             let over = batch.len() >= BATCH_FILES || bytes + size > BATCH_BYTES || open + opened > open_max;
             if over && !batch.is_empty() {
+                if bytes + size > BATCH_BYTES {
+                    self.first_until = None;
+                }
                 self.run_batch(std::mem::take(&mut batch))?;
                 if open > 0 {
                     open_max = (open_max * 2).min(BATCH_OPEN);
@@ -150,14 +168,17 @@ impl Copier<'_, '_> {
 
     /// Stages a batch while the one before lands.
     ///
+    /// The first copies on a disk do not land before the last of them is staged; meanwhile the system is asked to write.
     /// One thing at a time where copies were removed for it, so that no more of them are missing than one batch has, and
     /// on a disk that is slower when two things go on.
     fn run_batch(&mut self, batch: Vec<PlannedCopy<'_>>) -> Result<(), OpError> {
         let makes_room = batch.iter().any(|copy| !copy.victims.is_empty());
         let alone = makes_room || self.options.streams < 2 || self.options.read_back;
         if alone {
+            self.first_until = None;
             self.land()?;
         }
+        let first = self.first_until.is_some();
         let tasks = prepare(self.visit, self.loaded, self.tools, batch, self.outcome, self.failed)?;
         let victims: Vec<u32> = tasks.iter().flat_map(|task| task.victims.iter().copied()).collect();
         let evicted = remove(self.visit, self.loaded, self.tools.ledger, &victims, Why::Victim)?;
@@ -166,7 +187,7 @@ impl Copier<'_, '_> {
         let (tools, halt) = (self.tools, AtomicBool::new(false));
         let (landed, results) = std::thread::scope(|scope| {
             let staging = scope.spawn(|| stage_all(tools, views, tasks, &halt));
-            let landed = self.land();
+            let landed = if first { self.write_out() } else { self.land() };
             if landed.is_err() {
                 halt.store(true, Ordering::Relaxed);
             }
@@ -178,8 +199,21 @@ impl Copier<'_, '_> {
         self.outcome.rotten += rotten.len() as u64;
         let batch = batch?;
         self.outcome.full |= batch.full;
-        self.flying = Some(batch);
+        let flying = self.flying.get_or_insert_default();
+        flying.append(batch);
+        let more = |until| flying.copied.len() + BATCH_FILES <= FIRST_FILES && Instant::now() < until;
+        self.first_until = self.first_until.filter(|until| more(*until));
         if alone { self.land() } else { Ok(()) }
+    }
+
+    /// Lets the disk write what was staged so far, if that is enough to pay.
+    fn write_out(&mut self) -> Result<(), OpError> {
+        let staged = self.flying.as_ref().map_or(0, |flying| flying.copied.len());
+        if staged < self.written_out + WRITE_OUT_FILES {
+            return Ok(());
+        }
+        self.written_out = staged;
+        self.visit.disk.sync().map_err(OpError::disk(&self.visit.row.name))
     }
 
     /// Makes what was staged durable, claims it, and notes what could not be copied.
@@ -245,6 +279,16 @@ pub struct Batch {
     pub displaced: Vec<PlanRow>,
     /// The disk refused room that it had promised.
     pub full: bool,
+}
+
+impl Batch {
+    fn append(&mut self, other: Batch) {
+        self.copied.extend(other.copied);
+        self.left_out.extend(other.left_out);
+        self.unfit.extend(other.unfit);
+        self.displaced.extend(other.displaced);
+        self.full |= other.full;
+    }
 }
 
 /// A view of the catalog for each thread that stages.
@@ -340,28 +384,38 @@ pub fn finish(
     if landed.is_empty() {
         return Ok(Vec::new());
     }
-    let written: Vec<_> = batch.iter().map(|staged| (staged.id, staged.size)).collect();
-    if !batch.is_empty() {
-        visit.disk.commit(batch).map_err(OpError::disk(&name))?;
-    }
-    let checked = match tools.read_back {
-        Some(streams) => read_back::check(visit, streams, &written)?,
-        None => HashMap::new(),
+    let (disk, written) =
+        (visit.disk, batch.iter().map(|staged| (staged.id, staged.size)).collect::<Vec<_>>());
+    let commit = move || disk.commit(batch).map_err(OpError::disk(&name));
+    let (bad, checked) = match tools.read_back {
+        Some(streams) => {
+            commit()?;
+            let checked = read_back::check(visit, streams, &written)?;
+            (record(visit, &landed, &checked, || Ok(()))?, checked)
+        }
+        // The claims are written down while the disk works, and committed when it is done.
+        None => std::thread::scope(|scope| {
+            let committing = scope.spawn(commit);
+            let committed = || committing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let checked = HashMap::new();
+            record(visit, &landed, &checked, committed).map(|bad| (bad, checked))
+        })?,
     };
-    let bad = record(visit, &landed, &checked)?;
     count(visit, outcome, &landed, &checked, &bad)?;
     Ok(bad.into_values().collect())
 }
 
-/// Claims what is on the disk now; returns the rows of those that are not what was written.
+/// Claims what is on the disk as soon as `committed` says that it is; returns the rows of those that are not what was
+/// written.
 fn record(
     visit: &mut Visit<'_>,
     landed: &[Landed],
     checked: &HashMap<ObjectId, Checked>,
+    committed: impl FnOnce() -> Result<(), OpError>,
 ) -> Result<BTreeMap<ObjectId, ObjectNo>, OpError> {
     let (disk, run, now_ns) = (visit.row.disk, visit.run, visit.time.now_ns);
     let mut bad = BTreeMap::new();
-    visit.catalog.write("record copies", |writer| -> Result<(), CatalogError> {
+    visit.catalog.write("record copies", |writer| -> Result<(), OpError> {
         let mut proofs = [None; 2];
         let mut claims = Vec::with_capacity(landed.len());
         for Landed { id, size, provisional, object, duplicate, .. } in landed {
@@ -404,7 +458,9 @@ fn record(
             }
         }
         writer.claim_copies(disk, claims)?;
-        writer.advance_generation()
+        writer.advance_generation()?;
+        // No claim counts before this transaction ends, and it ends only with what is durable (N1).
+        committed()
     })?;
     Ok(bad)
 }

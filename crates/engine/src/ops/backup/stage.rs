@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use distbackup_core::model::{Bytes, ObjectNo, SnapshotNo, billed};
+use distbackup_core::model::{Bytes, ObjectId, ObjectNo, SnapshotNo, billed};
 
 use super::ledger::Ledger;
 use super::origins::{Copies, Holder, Origin, RottenFile};
@@ -11,7 +11,7 @@ use super::sources::{Finder, Source};
 use crate::catalog::{Captured, CatalogError, PendingKey, PlanRow, Reader, View};
 use crate::content::{Content, Segment};
 use crate::disk::{Disk, DiskError, StageError, Staged};
-use crate::hash::ATTEMPTS;
+use crate::hash::{ATTEMPTS, Gather};
 use crate::metadata;
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
@@ -130,17 +130,24 @@ pub fn stage_all(
                     let finder = Finder::new(&reader, tools.mapping, tools.filesystems);
                     let stager = Stager { reader: &reader, finder, tools };
                     let mut results = Vec::new();
-                    loop {
-                        let task = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-                        let Some(mut task) = task.filter(|_| !halt.load(Ordering::Relaxed)) else {
-                            return results;
-                        };
-                        let result = stager.stage(&mut task);
+                    let mut gathered = Gathered::default();
+                    let mut note = |task: Task, result: Result<Copied, Failure>| {
                         if result.as_ref().is_err_and(Failure::ends_batch) {
                             halt.store(true, Ordering::Relaxed);
                         }
                         results.push(result.map_err(|failure| (task.what, failure)));
+                    };
+                    while let Some(task) = next(queue).filter(|_| !halt.load(Ordering::Relaxed)) {
+                        if let Some(mut task) = stager.gather(task, &mut gathered) {
+                            let result = stager.stage(&mut task);
+                            note(task, result);
+                        }
+                        if gathered.is_full() {
+                            stager.stage_gathered(&mut gathered, halt, &mut note);
+                        }
                     }
+                    stager.stage_gathered(&mut gathered, halt, &mut note);
+                    results
                 })
             })
             .collect();
@@ -151,6 +158,13 @@ pub fn stage_all(
     });
     results.into_iter().flatten().collect()
 }
+
+fn next(queue: &Mutex<impl Iterator<Item = Task>>) -> Option<Task> {
+    queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next()
+}
+
+/// Small contents that one thread has read, each with its task, the path it was read from, and what it should be.
+type Gathered = Gather<(Task, Vec<u8>, ObjectId)>;
 
 /// What became of one attempt to copy a content.
 enum Settled {
@@ -169,6 +183,75 @@ struct Stager<'s> {
 }
 
 impl Stager<'_> {
+    /// Reads a small content that is known, to be hashed together with others before it is written. Gives the task back if
+    /// this is none, or anything is the matter with it: then it goes the way of all others, which tells of it.
+    fn gather(&self, task: Task, gathered: &mut Gathered) -> Option<Task> {
+        let PlanRow::Known(object) = task.what else { return Some(task) };
+        let small = task.billed.0 <= Gathered::CONTENT_MAX;
+        if !small || task.source.is_some() || self.tools.odd_places || self.tools.observer.stop_requested() {
+            return Some(task);
+        }
+        let Ok(Ok(Source { mut file, vpath, expected: Some(id), .. })) = self.finder.open_known(object)
+        else {
+            return Some(task);
+        };
+        let whole = gathered.read(&mut file).is_ok_and(|whole| whole);
+        // In memory a hole is filled; on the disk it shall be one.
+        let good = whole && file.finish().is_ok_and(|read| read.stable() && read.holes.0.is_empty());
+        if !good {
+            return Some(task);
+        }
+        gathered.keep((task, vpath, id));
+        None
+    }
+
+    /// Hashes what was gathered, and writes it.
+    fn stage_gathered(
+        &self,
+        gathered: &mut Gathered,
+        halt: &AtomicBool,
+        note: &mut impl FnMut(Task, Result<Copied, Failure>),
+    ) {
+        gathered.hash(|id, content, (mut task, path, expected)| {
+            if halt.load(Ordering::Relaxed) {
+                return;
+            }
+            let result = match id == expected {
+                true => self.stage_hashed(&task, path, id, content),
+                // Same stamp, other content (S4): it is read once more, to be sure.
+                false => self.stage(&mut task),
+            };
+            note(task, result);
+        });
+    }
+
+    fn stage_hashed(
+        &self,
+        task: &Task,
+        path: Vec<u8>,
+        id: ObjectId,
+        content: &[u8],
+    ) -> Result<Copied, Failure> {
+        let (observer, billed) = (self.tools.observer, task.billed);
+        if observer.stop_requested() {
+            return Err(Failure::Stopped);
+        }
+        if !self.tools.ledger.take(billed) {
+            return Err(Failure::Displaced);
+        }
+        observer.event(Event::Working { path: &path });
+        let staged = self.tools.disk.stage_hashed(id, content).map_err(|error| {
+            self.tools.ledger.give(billed);
+            self.not_staged(path, error)
+        })?;
+        observer.event(Event::Done { files: 1, bytes: Bytes(content.len() as u64) });
+        let object = match task.what {
+            PlanRow::Known(object) => Some(object),
+            PlanRow::Pending(..) => None,
+        };
+        Ok(Copied { staged, billed, copies_before: task.copies_before, provisional: None, object })
+    }
+
     /// Copies one content from wherever it may come.
     fn stage(&self, task: &mut Task) -> Result<Copied, Failure> {
         let PlanRow::Known(object) = task.what else { return self.read_sources(task) };
@@ -313,13 +396,18 @@ impl Stager<'_> {
     fn write(&self, origin: &mut Origin<'_>) -> Result<Staged, Failure> {
         let name = origin.name().to_vec();
         let observer = self.tools.observer;
-        self.tools.disk.stage(&mut Watched { content: origin, observer }).map_err(|error| match error {
+        let staged = self.tools.disk.stage(&mut Watched { content: origin, observer });
+        staged.map_err(|error| self.not_staged(name, error))
+    }
+
+    fn not_staged(&self, name: Vec<u8>, error: StageError) -> Failure {
+        match error {
             StageError::Source(error) if error.kind() == std::io::ErrorKind::Interrupted => Failure::Stopped,
             StageError::Source(error) => self.left_out(name, format!("cannot read it: {error}")),
             StageError::Disk(DiskError::Full { .. }) => Failure::Full,
             StageError::Disk(error @ DiskError::TooLarge { .. }) => self.unfit(name, error.to_string()),
             StageError::Disk(error) => Failure::Disk(error),
-        })
+        }
     }
 }
 

@@ -1,0 +1,441 @@
+//! The first copies on a disk without any: made under their final names in folders that nobody sees yet.
+//!
+//! An object belongs into one of 4096 folders. While a disk has none of these, they can be filled in the folder of what
+//! comes in, and moved to their place when everything in them is durable: so one rename names all the copies of a folder, where
+//! otherwise each is named on its own. That takes a content whose name is known before its file is made.
+//!
+//! Only a batch that has all that lies in such a folder may move it: what belongs to a later batch is not durable yet. The
+//! first commit ends all this: from then on nothing more comes into these folders, and what is left there is named one by one.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use distbackup_core::model::{Bytes, ObjectId};
+
+use super::FolderDisk;
+use super::incoming::Place;
+use super::staging::FILE_MODE;
+use crate::disk::layout;
+use crate::disk::port::{DiskError, StageError, Staged};
+use crate::disk::system::{Folder, meaning};
+use crate::platform;
+
+/// Whether copies may come into folders that are moved as a whole.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has looked whether the disk has objects.
+    #[default]
+    Unknown,
+    /// It has none. Held by whoever makes a copy, until the copy is noted.
+    Open,
+    /// It has some, or is about to have some.
+    Closed,
+}
+
+/// One of the 4096 folders on its way.
+#[derive(Debug, Default)]
+struct Coming {
+    /// We made it.
+    made: AtomicBool,
+    /// Copies in it that are staged.
+    copies: AtomicU32,
+}
+
+/// The folders on their way.
+#[derive(Debug)]
+pub(super) struct WholeFolders {
+    stage: RwLock<Stage>,
+    folders: Box<[Coming]>,
+}
+
+impl Default for WholeFolders {
+    fn default() -> Self {
+        let folders = (0..layout::FOLDERS).map(|_| Coming::default()).collect();
+        WholeFolders { stage: RwLock::default(), folders }
+    }
+}
+
+impl WholeFolders {
+    fn read(&self) -> RwLockReadGuard<'_, Stage> {
+        self.stage.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Stage> {
+        self.stage.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, prefix: u16) -> &Coming {
+        &self.folders[usize::from(prefix % layout::FOLDERS)]
+    }
+
+    /// A copy in a folder is not staged any more.
+    fn leave(&self, prefix: u16) {
+        self.of(prefix).copies.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// From now on nothing comes in; waits for what is just coming.
+    pub fn close(&self) {
+        *self.write() = Stage::Closed;
+    }
+
+    /// Forgets everything: it is going to be cleared away.
+    pub fn forget(&self) {
+        let mut stage = self.write();
+        *stage = Stage::Unknown;
+        for folder in &self.folders {
+            folder.made.store(false, Ordering::Relaxed);
+            folder.copies.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl FolderDisk {
+    /// Whether copies come into folders that are moved as a whole.
+    pub(super) fn fills_whole_folders(&self) -> bool {
+        let known = *self.whole.read();
+        match known {
+            Stage::Open => true,
+            Stage::Closed => false,
+            Stage::Unknown => {
+                let mut stage = self.whole.write();
+                if *stage == Stage::Unknown {
+                    *stage = if self.has_no_objects() { Stage::Open } else { Stage::Closed };
+                }
+                *stage == Stage::Open
+            }
+        }
+    }
+
+    /// Certain only where files without a name can be made: such a filesystem is a local one that is synced as a whole.
+    fn has_no_objects(&self) -> bool {
+        let empty = match self.root.folder(layout::OBJECTS) {
+            Ok(None) => true,
+            Ok(Some(objects)) => objects.names().is_ok_and(|names| names.is_empty()),
+            // Whatever stands there is told of by whoever needs the folder.
+            Err(_) => false,
+        };
+        empty && self.unnamed_folder().is_some()
+    }
+
+    /// Writes a content that was hashed already.
+    pub(super) fn stage_hashed_content(&self, id: ObjectId, content: &[u8]) -> Result<Staged, StageError> {
+        let size = Bytes(content.len() as u64);
+        if self.fills_whole_folders()
+            && let Some(handle) = self.stage_in_whole_folder(id, content)?
+        {
+            return Ok(Staged { id, size, handle });
+        }
+        let handle = self.new_handle();
+        let coming = self.create_incoming(handle)?;
+        let written = coming.file().write_all_at(content, 0).and_then(|()| match self.sync_covers_all {
+            true => Ok(()),
+            false => coming.file().sync_all(),
+        });
+        match written {
+            Ok(()) => {
+                self.note_staged(handle, coming.place());
+                Ok(Staged { id, size, handle })
+            }
+            Err(error) => {
+                let error = meaning("write", self.path_of_coming(handle, &coming), error, size);
+                self.give_up(handle, coming);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// `None` if it has to come in by another way.
+    fn stage_in_whole_folder(&self, id: ObjectId, content: &[u8]) -> Result<Option<u64>, StageError> {
+        let Some(incoming) = self.unnamed_folder() else { return Ok(None) };
+        let stage = self.whole.read();
+        if *stage != Stage::Open {
+            return Ok(None);
+        }
+        let prefix = layout::prefix(id);
+        let path = format!("{}/{id}", layout::folder_name(prefix));
+        let Some(file) = self.make_in_whole_folder(incoming, prefix, &path) else { return Ok(None) };
+        if let Err(error) = file.write_all_at(content, 0) {
+            // The first error counts; what cannot be removed now is a left-over (D16).
+            let _left_over = incoming.unlink(path.as_ref());
+            let size = Bytes(content.len() as u64);
+            return Err(meaning("write", incoming.path_of(&path), error, size).into());
+        }
+        let handle = self.new_handle();
+        self.whole.of(prefix).copies.fetch_add(1, Ordering::Relaxed);
+        self.note_staged(handle, Place::Whole);
+        drop(stage);
+        Ok(Some(handle))
+    }
+
+    /// `None`: whatever is in the way, another way tells of it.
+    fn make_in_whole_folder(&self, incoming: &Folder, prefix: u16, path: &str) -> Option<File> {
+        let folder = self.whole.of(prefix);
+        if !folder.made.load(Ordering::Acquire) {
+            match incoming.make_folder(&layout::folder_name(prefix)) {
+                Ok(true) => folder.made.store(true, Ordering::Release),
+                // By another thread of ours, just now; or it is not ours, and then nothing comes into it.
+                Ok(false) if folder.made.load(Ordering::Acquire) => {}
+                Ok(false) | Err(_) => return None,
+            }
+        }
+        // There already: the same content is staged twice.
+        platform::create_beneath(incoming.as_fd(), path, FILE_MODE).ok()
+    }
+
+    /// Moves a folder to its place, if all the copies in it are these; tells whether it did.
+    pub(super) fn name_whole_folder(
+        &self,
+        objects: &Folder,
+        prefix: u16,
+        copies: usize,
+    ) -> Result<bool, DiskError> {
+        let folder = self.whole.of(prefix);
+        let all = u32::try_from(copies).is_ok_and(|copies| copies == folder.copies.load(Ordering::Relaxed));
+        let Some(incoming) = self.unnamed_folder().filter(|_| copies > 0 && all) else { return Ok(false) };
+        let name = layout::folder_name(prefix);
+        if !incoming.rename_new(&name, objects, &name)? {
+            return Ok(false);
+        }
+        folder.made.store(false, Ordering::Relaxed);
+        folder.copies.store(0, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Names one copy that lies in a folder which does not move as a whole.
+    pub(super) fn name_out_of_folder(&self, id: ObjectId, to: &Folder) -> Result<(), DiskError> {
+        let prefix = layout::prefix(id);
+        let from = self.root.folder_or_new(layout::INCOMING)?.folder_or_new(&layout::folder_name(prefix))?;
+        let name = id.hex();
+        if !from.rename_new(&name, to, &name)? {
+            // Only a file that should be the same is replaced.
+            to.has_file(&name)?;
+            from.rename(&name, to, &name)?;
+        }
+        self.whole.leave(prefix);
+        Ok(())
+    }
+
+    /// Removes a copy that is not wanted any more.
+    pub(super) fn drop_out_of_folder(&self, id: ObjectId) -> Result<(), DiskError> {
+        let prefix = layout::prefix(id);
+        self.whole.leave(prefix);
+        let Some(incoming) = self.root.folder(layout::INCOMING)? else { return Ok(()) };
+        match incoming.folder(&layout::folder_name(prefix))? {
+            Some(folder) => folder.unlink(id.hex().as_ref()).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes folders of ours with nothing in them. What is in the way stays: the next visit clears it.
+    pub(super) fn tidy_whole_folders(&self) -> Result<(), DiskError> {
+        // Nobody makes a copy meanwhile.
+        let _alone = self.whole.write();
+        let empty = |folder: &Coming| {
+            folder.made.load(Ordering::Relaxed) && folder.copies.load(Ordering::Relaxed) == 0
+        };
+        if !self.whole.folders.iter().any(empty) {
+            return Ok(());
+        }
+        let Some(incoming) = self.root.folder(layout::INCOMING)? else { return Ok(()) };
+        for (prefix, folder) in (0..layout::FOLDERS).zip(&self.whole.folders) {
+            if empty(folder) {
+                folder.made.store(false, Ordering::Relaxed);
+                let _not_empty = incoming.remove_folder(layout::folder_name(prefix).as_ref());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use distbackup_core::model::DiskUuid;
+
+    use super::*;
+    use crate::content::{InMemory, Segment};
+    use crate::disk::port::{Disk, Identity, Listed};
+    use crate::hash::hash_one;
+
+    struct Shelf {
+        room: tempfile::TempDir,
+        disk: FolderDisk,
+    }
+
+    /// A disk without objects, on a filesystem where folders are moved as a whole.
+    fn fresh() -> Option<Shelf> {
+        let room = tempfile::tempdir().unwrap();
+        let identity = Identity {
+            uuid: DiskUuid("r".into()),
+            name: "red".into(),
+            set: None,
+            format: 1,
+            features_required: Vec::new(),
+            stamp: None,
+            other: serde_json::Map::new(),
+        };
+        let disk = FolderDisk::create(&room.path().join("red"), &identity).unwrap();
+        if !disk.wants_one_batch() {
+            eprintln!("SKIPPED: the filesystem of the temporary folder has no files without a name");
+            return None;
+        }
+        Some(Shelf { room, disk })
+    }
+
+    impl Shelf {
+        fn path(&self, name: &str) -> PathBuf {
+            self.room.path().join("red").join(name)
+        }
+
+        fn stage(&self, content: &[u8]) -> Staged {
+            self.disk.stage_hashed(hash_one(content), content).unwrap()
+        }
+
+        fn holds(&self, content: &[u8]) -> bool {
+            let id = hash_one(content);
+            let listed = self.disk.list_folder(layout::prefix(id)).unwrap();
+            let listed = listed.contains(&Listed::Object { id, size: Bytes(content.len() as u64) });
+            let read = match self.disk.open(id) {
+                Ok(mut opened) => match opened.next_segment().unwrap() {
+                    Some(Segment::Data(bytes)) => bytes == content,
+                    _ => false,
+                },
+                Err(DiskError::Missing(_)) => false,
+                Err(error) => panic!("{error}"),
+            };
+            assert_eq!(listed, read);
+            read
+        }
+
+        /// Names below the folder of what comes in.
+        fn incoming(&self) -> Vec<String> {
+            let folder = std::fs::read_dir(self.path(layout::INCOMING)).unwrap();
+            let mut names: Vec<_> =
+                folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    /// Contents that belong into one folder, found by trying.
+    fn neighbours(prefix: u16) -> impl Iterator<Item = [u8; 4]> {
+        (0..u32::MAX).map(u32::to_le_bytes).filter(move |content| layout::prefix(hash_one(content)) == prefix)
+    }
+
+    #[test]
+    fn the_first_batch_moves_its_folders_to_their_places_and_leaves_none() {
+        let Some(shelf) = fresh() else { return };
+        let contents: Vec<_> = neighbours(0x0ab).take(3).chain(neighbours(0xfff).take(1)).collect();
+        let staged: Vec<_> = contents.iter().map(|content| shelf.stage(content)).collect();
+        assert_eq!(shelf.incoming(), ["0ab", "fff"]);
+        assert!(!contents.iter().any(|content| shelf.holds(content)), "nothing of it is to be seen");
+        let folder = std::fs::metadata(shelf.path("distbackup-incoming/0ab")).unwrap();
+        shelf.disk.commit(staged).unwrap();
+        assert!(contents.iter().all(|content| shelf.holds(content)));
+        let moved = std::fs::metadata(shelf.path("distbackup-objects/0ab")).unwrap();
+        use std::os::unix::fs::MetadataExt as _;
+        assert_eq!((folder.ino(), folder.mode() & 0o777), (moved.ino(), 0o700), "it is the same folder");
+        assert!(shelf.incoming().is_empty());
+        // From now on copies are named one by one.
+        assert!(!shelf.disk.wants_one_batch());
+        let later = neighbours(0x0ab).nth(3).unwrap();
+        let staged = shelf.stage(&later);
+        assert!(shelf.incoming().is_empty());
+        shelf.disk.commit(vec![staged]).unwrap();
+        assert!(shelf.holds(&later));
+    }
+
+    #[test]
+    fn n1_what_belongs_to_a_later_batch_is_not_named_with_an_earlier_one() {
+        let Some(shelf) = fresh() else { return };
+        let [first, second, third] = neighbours(0x123).take(3).collect::<Vec<_>>().try_into().unwrap();
+        let (early, late) = (shelf.stage(&first), shelf.stage(&second));
+        shelf.disk.commit(vec![early]).unwrap();
+        assert!(shelf.holds(&first) && !shelf.holds(&second));
+        // Nothing more comes in beside what waits there.
+        let beside = shelf.stage(&third);
+        assert_eq!(std::fs::read_dir(shelf.path("distbackup-incoming/123")).unwrap().count(), 1);
+        shelf.disk.commit(vec![late, beside]).unwrap();
+        assert!(shelf.holds(&first) && shelf.holds(&second) && shelf.holds(&third));
+        assert!(shelf.incoming().is_empty());
+    }
+
+    #[test]
+    fn twins_and_streamed_copies_arrive_with_the_others() {
+        let Some(shelf) = fresh() else { return };
+        let [one, other] = neighbours(0x456).take(2).collect::<Vec<_>>().try_into().unwrap();
+        let mut staged = vec![shelf.stage(&one), shelf.stage(&one)];
+        staged.push(shelf.disk.stage(&mut InMemory::new(&other)).unwrap());
+        shelf.disk.commit(staged).unwrap();
+        assert!(shelf.holds(&one) && shelf.holds(&other));
+        assert!(shelf.incoming().is_empty());
+    }
+
+    #[test]
+    fn d15_what_appears_in_the_place_of_a_folder_or_on_the_way_stays_and_everything_arrives() {
+        let Some(shelf) = fresh() else { return };
+        // Somebody's folder in the way of what comes in: nothing comes into it.
+        std::fs::create_dir(shelf.path("distbackup-incoming/777")).unwrap();
+        let [one, other] = neighbours(0x777).take(2).collect::<Vec<_>>().try_into().unwrap();
+        let staged = shelf.stage(&one);
+        assert_eq!(std::fs::read_dir(shelf.path("distbackup-incoming/777")).unwrap().count(), 0);
+        // And one in its place.
+        let elsewhere = neighbours(0x778).next().unwrap();
+        let batch = vec![staged, shelf.stage(&other), shelf.stage(&elsewhere)];
+        std::fs::create_dir_all(shelf.path("distbackup-objects/778")).unwrap();
+        std::fs::write(shelf.path("distbackup-objects/778/mine"), "mine").unwrap();
+        shelf.disk.commit(batch).unwrap();
+        assert!(shelf.holds(&one) && shelf.holds(&other) && shelf.holds(&elsewhere));
+        assert_eq!(std::fs::read(shelf.path("distbackup-objects/778/mine")).unwrap(), b"mine");
+        assert_eq!(shelf.incoming(), ["777"]);
+    }
+
+    #[test]
+    fn d16_what_is_given_up_or_left_over_goes() {
+        let Some(mut shelf) = fresh() else { return };
+        let contents: Vec<_> = neighbours(0x9ab).take(3).collect();
+        let mut staged: Vec<_> = contents.iter().map(|content| shelf.stage(content)).collect();
+        shelf.disk.discard(staged.pop().unwrap()).unwrap();
+        assert_eq!(std::fs::read_dir(shelf.path("distbackup-incoming/9ab")).unwrap().count(), 2);
+        for staged in staged {
+            shelf.disk.discard(staged).unwrap();
+        }
+        assert!(shelf.incoming().is_empty());
+        // The same again, and the program dies.
+        let lost: Vec<_> = contents.iter().map(|content| shelf.stage(content)).collect();
+        let path = shelf.path("");
+        shelf.disk = FolderDisk::open(&path).unwrap();
+        assert!(shelf.disk.wants_one_batch());
+        assert!(shelf.disk.commit(lost).is_err());
+        assert_eq!(shelf.disk.clear_incoming().unwrap(), Bytes(12));
+        assert!(shelf.incoming().is_empty());
+        // Cleared beneath its feet.
+        shelf.disk = FolderDisk::open(&path).unwrap();
+        let lost = shelf.stage(&contents[0]);
+        assert_eq!(shelf.disk.clear_incoming().unwrap(), Bytes(4));
+        assert!(shelf.disk.commit(vec![lost]).is_err() && !shelf.holds(&contents[0]));
+        let staged = shelf.stage(&contents[1]);
+        shelf.disk.commit(vec![staged]).unwrap();
+        assert!(shelf.holds(&contents[1]));
+    }
+
+    #[test]
+    fn several_threads_fill_the_same_folders() {
+        let Some(shelf) = fresh() else { return };
+        let contents: Vec<[u8; 4]> = (0..6000u32).map(u32::to_le_bytes).collect();
+        let staged: Vec<Staged> = std::thread::scope(|scope| {
+            let stage =
+                |part: &[[u8; 4]]| part.iter().map(|content| shelf.stage(content)).collect::<Vec<_>>();
+            let threads: Vec<_> =
+                contents.chunks(1500).map(|part| scope.spawn(move || stage(part))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        shelf.disk.commit(staged).unwrap();
+        assert!(contents.iter().all(|content| shelf.holds(content)));
+        assert!(shelf.incoming().is_empty());
+    }
+}
