@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use distbackup_core::model::{Bytes, RunNo, SizeRule, parse_size};
-use distbackup_engine::catalog::Catalog;
+use distbackup_engine::catalog::{Catalog, DiskRow};
 use distbackup_engine::clock::Clock;
-use distbackup_engine::ops::backup::{self, BackupOptions, ReadBackOutcome, VisitOutcome};
+use distbackup_engine::ops::backup::{self, BackupOptions, Early, ReadBackOutcome, VisitOutcome};
 use distbackup_engine::ops::update::UpdateOptions;
 use distbackup_engine::ops::{OpError, disks, shelf, sources};
-use distbackup_engine::platform::{self, Access};
+use distbackup_engine::platform::{self, Access, DirectoryLock};
 use distbackup_engine::report::visit_record;
 use serde_json::json;
 
@@ -59,24 +59,7 @@ fn work(
             add_if_new(context, catalog, Path::new(disk))?;
         }
     }
-    if disks.len() <= 1 {
-        // A disk that is not there is better known before a long scan than after it.
-        drop(shelf::open(catalog, disks.first().map(String::as_str))?);
-    }
     let updating = args.update || !args.source.is_empty();
-    if updating {
-        // New files are hashed by the copy. A dry run reads none at all.
-        let small_at_first = !context.global.dry_run;
-        let options = UpdateOptions {
-            scan_only: true,
-            small_at_first,
-            ..update::options(args.accept, args.ignore_lock)
-        };
-        exit = exit.or_graver(update::work(context, catalog, run, &options)?.0);
-        if exit == Exit::INTERRUPTED {
-            return Ok(exit);
-        }
-    }
     let options = BackupOptions {
         take_pending: updating,
         limit: args.limit.as_deref().map(parse_size).transpose()?,
@@ -87,10 +70,37 @@ fn work(
         streams: 2,
         read_back: args.read_back,
     };
+    // New files are hashed by the copy. A dry run reads none at all.
+    let update_options = UpdateOptions {
+        scan_only: true,
+        small_at_first: !options.dry_run,
+        ..update::options(args.accept, args.ignore_lock)
+    };
     let wanted: Vec<Option<&str>> =
         if disks.is_empty() { vec![None] } else { disks.iter().map(|disk| Some(disk.as_str())).collect() };
+    if let ([disk], true) = (&*wanted, updating) {
+        // A disk that is not there is better known before a long scan than after it.
+        let opened = Opened::new(context, catalog, *disk, &options)?;
+        let early = Early::begin(catalog, &opened.connected.disk, &opened.connected.row, &opened.options)?;
+        if let Some(early) = &early {
+            return early.writing_out(|| {
+                update_and_visit(context, catalog, run, &opened, early, &update_options, visits)
+            });
+        }
+    } else if let [disk] = &*wanted {
+        drop(shelf::open(catalog, *disk)?);
+    }
+    if updating {
+        exit = exit.or_graver(update::work(context, catalog, run, &update_options, None)?.0);
+        if exit == Exit::INTERRUPTED {
+            return Ok(exit);
+        }
+    }
     for disk in wanted {
-        let visited = visit(context, catalog, run, disk, &options, visits);
+        let visited = Opened::new(context, catalog, disk, &options).and_then(|opened| {
+            opened.tell(context);
+            visit(context, catalog, run, &opened, opened.connected.row.clone(), None, visits)
+        });
         exit = exit.or_graver(match visited {
             Ok(exit) => exit,
             // Several disks: one that fails does not keep the others from being visited.
@@ -102,6 +112,29 @@ fn work(
         }
     }
     if !options.dry_run {
+        status::closing(context, catalog)?;
+    }
+    Ok(exit)
+}
+
+/// A first scan that hands what it reads to the only disk there is to visit, and the visit.
+fn update_and_visit(
+    context: &Context<'_>,
+    catalog: &mut Catalog,
+    run: Option<RunNo>,
+    opened: &Opened,
+    early: &Early<'_>,
+    options: &UpdateOptions,
+    visits: &mut Vec<serde_json::Value>,
+) -> Outcome {
+    let (exit, _) = update::work(context, catalog, run, options, Some(early))?;
+    if exit == Exit::INTERRUPTED {
+        return Ok(exit);
+    }
+    opened.tell(context);
+    let row = shelf::look_again(catalog, &opened.connected, early.billed())?;
+    let exit = exit.or_graver(visit(context, catalog, run, opened, row, Some(early), visits)?);
+    if exit != Exit::INTERRUPTED {
         status::closing(context, catalog)?;
     }
     Ok(exit)
@@ -164,31 +197,57 @@ fn unused_name(catalog: &Catalog, folder: &Path) -> Result<String, Failure> {
     Ok(name)
 }
 
+/// A disk that is open and locked, and how to visit it.
+struct Opened {
+    connected: shelf::Connected,
+    options: BackupOptions,
+    _lock: DirectoryLock,
+}
+
+impl Opened {
+    fn new(
+        context: &Context<'_>,
+        catalog: &Catalog,
+        disk: Option<&str>,
+        options: &BackupOptions,
+    ) -> Result<Self, Failure> {
+        let connected = shelf::open(catalog, disk)?;
+        let mode = if options.dry_run { Access::Shared } else { Access::Exclusive };
+        let lock = context.lock_disk(&connected, mode)?;
+        let streams = if platform::is_rotational(&connected.folder) { 1 } else { options.streams };
+        let options = BackupOptions { streams, ..options.clone() };
+        Ok(Opened { connected, options, _lock: lock })
+    }
+
+    /// Says which disk it is.
+    fn tell(&self, context: &Context<'_>) {
+        let shelf::Connected { row, folder, unnamed_filesystem, .. } = &self.connected;
+        context.render.note(&format!("{} recognised at {}", row.name, folder.display()));
+        if *unnamed_filesystem {
+            context
+                .render
+                .warning("its filesystem has no identity of its own: the disk is found by its path alone");
+        }
+    }
+}
+
 fn visit(
     context: &Context<'_>,
     catalog: &mut Catalog,
     run: Option<RunNo>,
-    disk: Option<&str>,
-    options: &BackupOptions,
+    opened: &Opened,
+    row: DiskRow,
+    early: Option<&Early<'_>>,
     visits: &mut Vec<serde_json::Value>,
 ) -> Outcome {
-    let connected = shelf::open(catalog, disk)?;
-    let mode = if options.dry_run { Access::Shared } else { Access::Exclusive };
-    let _lock = context.lock_disk(&connected, mode)?;
-    let row = connected.row.clone();
-    context.render.note(&format!("{} recognised at {}", row.name, connected.folder.display()));
-    if connected.unnamed_filesystem {
-        context
-            .render
-            .warning("its filesystem has no identity of its own: the disk is found by its path alone");
-    }
-    let streams = if platform::is_rotational(&connected.folder) { 1 } else { options.streams };
-    let options = BackupOptions { streams, ..options.clone() };
+    let (disk, options, render) = (&opened.connected.disk, &opened.options, context.render);
     let now_ns = context.clock().now_ns();
-    let outcome =
-        backup::visit(catalog, &connected.disk, row.clone(), now_ns, run, &options, context.render)?;
+    let outcome = match early {
+        Some(early) => backup::visit_after(early, catalog, disk, row.clone(), now_ns, run, options, render)?,
+        None => backup::visit(catalog, disk, row.clone(), now_ns, run, options, render)?,
+    };
     visits.push(visit_record(&row.uuid, outcome.copied.total(), outcome.copying));
-    let exit = report(context, catalog, &outcome, &options)?;
+    let exit = report(context, catalog, &outcome, options)?;
     if options.dry_run {
         plan::show(context, &plan::Planned::new(&catalog.read(), &row, &outcome.planned, true)?);
     }

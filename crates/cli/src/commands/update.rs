@@ -2,7 +2,7 @@
 
 use distbackup_engine::catalog::Catalog;
 use distbackup_engine::ops::guard::Held;
-use distbackup_engine::ops::update::{self, UpdateOptions, UpdateOutcome};
+use distbackup_engine::ops::update::{self, Taker, UpdateOptions, UpdateOutcome};
 use serde_json::json;
 
 use super::reread::{self, Again};
@@ -22,24 +22,26 @@ pub fn run(context: &Context<'_>, options: &UpdateOptions, again: Option<&Again<
     let run = context.begin_run(&mut opened.catalog)?;
     // A dry run reads no file.
     let options = UpdateOptions { scan_only: context.global.dry_run, ..options.clone() };
-    let outcome = work(context, &mut opened.catalog, run, &options).and_then(|(exit, updated)| match again {
-        Some(again) if !updated.interrupted => {
-            Ok(exit.or_graver(reread::work(context, &mut opened.catalog, again, &options, &updated)?))
-        }
-        _ => Ok(exit),
-    });
+    let outcome =
+        work(context, &mut opened.catalog, run, &options, None).and_then(|(exit, updated)| match again {
+            Some(again) if !updated.interrupted => {
+                Ok(exit.or_graver(reread::work(context, &mut opened.catalog, again, &options, &updated)?))
+            }
+            _ => Ok(exit),
+        });
     context.end_run(&mut opened.catalog, run, &outcome, &json!({}))?;
     outcome
 }
 
-/// Updates and says what came of it.
+/// Updates and says what came of it. `taker` may have what is read.
 pub fn work(
     context: &Context<'_>,
     catalog: &mut Catalog,
     run: Option<distbackup_core::model::RunNo>,
     options: &UpdateOptions,
+    taker: Option<&dyn Taker>,
 ) -> Result<(Exit, UpdateOutcome), Failure> {
-    let outcome = update::update(catalog, &context.clock(), run, options, context.render)?;
+    let outcome = update::update_with(catalog, &context.clock(), run, options, taker, context.render)?;
     report(context, &outcome);
     let exit = if outcome.interrupted {
         Exit::INTERRUPTED

@@ -180,6 +180,21 @@ pub fn open_at(catalog: &Catalog, mut row: DiskRow, folder: &Path) -> Result<Con
     Ok(Connected { row, folder, identity, disk, unnamed_filesystem })
 }
 
+/// What the catalog knows by now of a disk that is open, with its room as it would be without what is staged there: `staged`
+/// billed bytes.
+pub fn look_again(catalog: &Catalog, connected: &Connected, staged: Bytes) -> Result<DiskRow, OpError> {
+    let name = &connected.row.name;
+    let mut space = connected.disk.space().map_err(OpError::disk(name))?;
+    // Not all filesystems count at once what was written: there is no more room than before.
+    space.free = (space.free + staged).min(connected.row.free);
+    let reader = catalog.read();
+    let mut row = named(&reader, name)?;
+    place(&mut row, &connected.folder)?;
+    let own = reader.held_billed(row.disk, space.unit)? + reader.orphans_billed(row.disk, space.unit)?;
+    take_space(&mut row, space, own, for_itself(catalog)?)?;
+    Ok(row)
+}
+
 /// Takes over where a disk was found; tells whether its filesystem has no identity of its own.
 pub fn place(row: &mut DiskRow, folder: &Path) -> Result<bool, OpError> {
     let mounts = platform::Mounts::read().map_err(OpError::io("read", "/proc/self/mountinfo"))?;

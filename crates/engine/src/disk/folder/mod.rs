@@ -57,7 +57,7 @@ pub struct FolderDisk {
     unnamed_max: usize,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
     touched: Mutex<BTreeSet<u16>>,
-    /// What the first failed sync said.
+    /// What the first failed sync said. Locked while one goes on.
     sync_failure: Mutex<Option<String>>,
     file_max: OnceLock<Bytes>,
 }
@@ -144,7 +144,10 @@ impl FolderDisk {
     /// filesystem is not synced as a whole: contents were, when they were staged.
     fn flush(&self, objects: usize) -> Result<(), DiskError> {
         let failure = |source| DiskError::NotDurable { objects, source };
-        if let Some(first) = lock(&self.sync_failure).as_ref() {
+        // Held until this one has ended: the kernel tells an error once, so whoever syncs beside another one that fails would
+        // hear of nothing.
+        let mut first_failure = lock(&self.sync_failure);
+        if let Some(first) = first_failure.as_ref() {
             return Err(failure(io::Error::other(format!("an earlier sync of this disk failed: {first}"))));
         }
         let result = if self.sync_covers_all {
@@ -156,7 +159,7 @@ impl FolderDisk {
             })
         };
         if let Err(error) = &result {
-            *lock(&self.sync_failure) = Some(error.to_string());
+            *first_failure = Some(error.to_string());
         }
         result
     }

@@ -107,6 +107,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
         hashes: true,
         copies: &copies,
         read_back: None,
+        early: None,
         observer: visit.observer,
     };
     visit.observer.event(Event::Begin { phase: Phase::Copy, files: total.objects, bytes: total.bytes });

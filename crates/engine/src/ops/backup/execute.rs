@@ -100,8 +100,13 @@ fn copy_all(
         hashes: plan.copies().any(|copy| loaded.is_pending(copy.object)),
         copies: &copies,
         read_back: options.read_back.then_some(options.streams),
+        early: visit.early.filter(|early| !early.is_empty()),
         observer: visit.observer,
     };
+    // The plan counts on room that early copies take, unless there is more than enough.
+    if let Some(early) = tools.early.filter(|early| early.billed() > plan.room_after) {
+        early.discard();
+    }
     let one_batch = options.streams > 1 && !options.read_back && visit.disk.wants_one_batch();
     let first_until = one_batch.then(|| Instant::now() + FIRST_LASTS);
     let (written_out, flying) = (0, None);
@@ -110,6 +115,9 @@ fn copy_all(
     let copied = copier.copy_all(plan);
     // What was staged before is good whatever came after it.
     let settled = copier.land();
+    if let Some(early) = tools.early {
+        early.discard();
+    }
     copied.and(settled)
 }
 
@@ -201,15 +209,17 @@ impl Copier<'_, '_> {
         self.outcome.full |= batch.full;
         let flying = self.flying.get_or_insert_default();
         flying.append(batch);
-        let more = |until| flying.copied.len() + BATCH_FILES <= FIRST_FILES && Instant::now() < until;
-        self.first_until = self.first_until.filter(|until| more(*until));
+        // Early copies are all there: to wait for the last of them risks nothing more.
+        let early = self.tools.early.is_some_and(|early| !early.is_empty());
+        let few = flying.copied.len() + BATCH_FILES <= FIRST_FILES;
+        self.first_until = self.first_until.filter(|until| early || (few && Instant::now() < *until));
         if alone { self.land() } else { Ok(()) }
     }
 
     /// Lets the disk write what was staged so far, if that is enough to pay.
     fn write_out(&mut self) -> Result<(), OpError> {
         let staged = self.flying.as_ref().map_or(0, |flying| flying.copied.len());
-        if staged < self.written_out + WRITE_OUT_FILES {
+        if staged < self.written_out + WRITE_OUT_FILES || self.tools.early.is_some() {
             return Ok(());
         }
         self.written_out = staged;
@@ -386,7 +396,10 @@ pub fn finish(
     }
     let (disk, written) =
         (visit.disk, batch.iter().map(|staged| (staged.id, staged.size)).collect::<Vec<_>>());
-    let commit = move || disk.commit(batch).map_err(OpError::disk(&name));
+    let commit = move || match batch.is_empty() {
+        true => Ok(()),
+        false => disk.commit(batch).map_err(OpError::disk(&name)),
+    };
     let (bad, checked) = match tools.read_back {
         Some(streams) => {
             commit()?;

@@ -6,6 +6,7 @@
 
 pub mod adopt;
 mod deliver;
+mod early;
 mod execute;
 mod ledger;
 mod origins;
@@ -33,6 +34,7 @@ use crate::progress::{Event, Observer, Phase};
 use crate::report::{ByCopies, PlannedVisit};
 pub(super) use deliver::strike_out_bad;
 pub use deliver::{Delivered, Delivery, deliver};
+pub use early::Early;
 use ledger::Ledger;
 pub use origins::Holder;
 pub(super) use origins::{BadCopy, Givers};
@@ -130,6 +132,8 @@ pub struct Visit<'a> {
     pub(super) time: CatalogTime,
     pub(super) run: Option<RunNo>,
     pub(super) observer: &'a dyn Observer,
+    /// Copies that are staged on the disk already.
+    early: Option<&'a Early<'a>>,
     writing: bool,
     /// The disk may have gone back in time: nothing on it is deleted (N5).
     pub(super) deletions_forbidden: bool,
@@ -156,6 +160,21 @@ fn removals(loaded: &Loaded, plan: &VisitPlan, disk: DiskNo) -> Gone {
     removed
 }
 
+/// Visits one disk as [`visit`] does, and takes the copies that were staged there before.
+#[allow(clippy::too_many_arguments)]
+pub fn visit_after(
+    early: &Early<'_>,
+    catalog: &mut Catalog,
+    disk: &dyn Disk,
+    row: DiskRow,
+    clock_ns: i64,
+    run: Option<RunNo>,
+    options: &BackupOptions,
+    observer: &dyn Observer,
+) -> Result<VisitOutcome, OpError> {
+    visit_with(Some(early), catalog, disk, row, clock_ns, run, options, observer)
+}
+
 /// Visits one disk. `row` is what the catalog knows of it, with its place and room as they are now.
 #[allow(clippy::too_many_arguments)]
 pub fn visit(
@@ -167,7 +186,27 @@ pub fn visit(
     options: &BackupOptions,
     observer: &dyn Observer,
 ) -> Result<VisitOutcome, OpError> {
+    visit_with(None, catalog, disk, row, clock_ns, run, options, observer)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn visit_with(
+    early: Option<&Early<'_>>,
+    catalog: &mut Catalog,
+    disk: &dyn Disk,
+    row: DiskRow,
+    clock_ns: i64,
+    run: Option<RunNo>,
+    options: &BackupOptions,
+    observer: &dyn Observer,
+) -> Result<VisitOutcome, OpError> {
     let (mut visit, mut outcome) = Visit::begin(catalog, disk, row, clock_ns, run, observer)?;
+    visit.early = early;
+    if let Some(early) = early {
+        early.complete();
+    }
+    // The disk's pace is told from it.
+    outcome.copying = early.map_or(std::time::Duration::ZERO, |early| early.began.elapsed());
     outcome.read_back = options.read_back.then(ReadBackOutcome::default);
     let finished = visit.work(options, &mut outcome);
     match finished {
@@ -206,6 +245,7 @@ impl<'a> Visit<'a> {
             time,
             run,
             observer,
+            early: None,
             writing: false,
             deletions_forbidden: false,
             compared: false,
@@ -221,7 +261,11 @@ impl<'a> Visit<'a> {
         outcome.reconciled = reconcile::reconcile(self, dry_run)?;
         self.compared = true;
         if !dry_run {
-            outcome.reconciled.leftovers = self.clear_leftovers()?;
+            outcome.reconciled.leftovers = match self.early {
+                // What lies there now was staged for this visit.
+                Some(early) => early.cleared,
+                None => self.clear_leftovers()?,
+            };
         }
         Ok(())
     }

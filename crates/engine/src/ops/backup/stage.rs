@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use distbackup_core::model::{Bytes, ObjectId, ObjectNo, SnapshotNo, billed};
 
+use super::early::Early;
 use super::ledger::Ledger;
 use super::origins::{Copies, Holder, Origin, RottenFile};
 use super::sources::{Finder, Source};
@@ -41,6 +42,8 @@ pub struct Tools<'t> {
     pub copies: &'t Copies<'t>,
     /// What was written is read back, by so many threads; `None`: it is not.
     pub read_back: Option<usize>,
+    /// Copies that are staged on the disk already.
+    pub early: Option<&'t Early<'t>>,
     /// Who watches.
     pub observer: &'t dyn Observer,
 }
@@ -138,7 +141,9 @@ pub fn stage_all(
                         results.push(result.map_err(|failure| (task.what, failure)));
                     };
                     while let Some(task) = next(queue).filter(|_| !halt.load(Ordering::Relaxed)) {
-                        if let Some(mut task) = stager.gather(task, &mut gathered) {
+                        if let Some(result) = stager.take_early(&task) {
+                            note(task, result);
+                        } else if let Some(mut task) = stager.gather(task, &mut gathered) {
                             let result = stager.stage(&mut task);
                             note(task, result);
                         }
@@ -203,6 +208,24 @@ impl Stager<'_> {
         }
         gathered.keep((task, vpath, id));
         None
+    }
+
+    /// Takes a copy that is staged already; `None`: there is none.
+    fn take_early(&self, task: &Task) -> Option<Result<Copied, Failure>> {
+        let PlanRow::Known(object) = task.what else { return None };
+        let early = self.tools.early.filter(|_| !self.tools.odd_places && task.source.is_none())?;
+        let id = match self.reader.object(object) {
+            Ok(row) => row?.id,
+            Err(error) => return Some(Err(Failure::Visit(error.into()))),
+        };
+        let staged = early.claim(id)?;
+        if !self.tools.ledger.take(task.billed) {
+            let dropped = self.tools.disk.discard(staged);
+            return Some(Err(dropped.map_or_else(Failure::Disk, |()| Failure::Displaced)));
+        }
+        self.tools.observer.event(Event::Done { files: 1, bytes: staged.size });
+        let (billed, copies_before) = (task.billed, task.copies_before);
+        Some(Ok(Copied { staged, billed, copies_before, provisional: None, object: Some(object) }))
     }
 
     /// Hashes what was gathered, and writes it.

@@ -27,11 +27,19 @@ const LASTS: Duration = Duration::from_secs(20);
 /// What stays in memory where the system does not tell how much there is.
 const REMEMBERED: u64 = 256 << 20;
 
+/// Takes contents that a scan has read, for whoever would read them again.
+pub trait Taker: Sync {
+    /// Takes one, or leaves it.
+    fn take(&self, id: ObjectId, content: &[u8]);
+}
+
 /// The time in which a scan reads, and how much.
 #[derive(Debug)]
 pub struct FirstReading {
     until: Instant,
     left: AtomicU64,
+    /// The longest file that is read, in bytes.
+    longest: u64,
 }
 
 /// Files that one thread has read and not hashed yet.
@@ -51,13 +59,18 @@ pub struct Read {
 impl FirstReading {
     /// Begins now; nobody reads the files again.
     pub fn begin() -> Self {
-        FirstReading { until: Instant::now() + LASTS, left: AtomicU64::new(u64::MAX) }
+        FirstReading { until: Instant::now() + LASTS, left: AtomicU64::new(u64::MAX), longest: BYTES_MAX }
     }
 
     /// Begins now, for a backup that is to find the files in memory.
     pub fn for_backup() -> Self {
         let bytes = platform::memory_available().map_or(REMEMBERED, |bytes| bytes / 4);
         FirstReading { left: AtomicU64::new(bytes), ..Self::begin() }
+    }
+
+    /// Begins now, for a backup that takes what is gathered; other files it reads itself.
+    pub fn for_taker() -> Self {
+        FirstReading { longest: Gathered::CONTENT_MAX, ..Self::begin() }
     }
 
     /// Reads a file that was just looked at. `None`: not now, not this one, or not as it was; then it is pending, and
@@ -70,7 +83,7 @@ impl FirstReading {
         accounts: &Accounts,
         gathered: &mut Gather<T>,
     ) -> Option<Read> {
-        let small = (1..=BYTES_MAX).contains(&seen.size);
+        let small = (1..=self.longest).contains(&seen.size);
         // Hard links are read once for all their names, sidecars are read for what they say.
         if !small || seen.nlink != 1 || partner_of(name).is_some() || Instant::now() >= self.until {
             return None;

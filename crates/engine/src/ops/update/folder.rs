@@ -476,7 +476,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 None => self.gathered.keep(Box::new(entry)),
             }
             if self.gathered.is_full() {
-                self.parcel.hash(self.gathered);
+                self.parcel.hash(self.gathered, self.walk.taker);
             }
             return Ok(());
         }

@@ -19,6 +19,8 @@ mod record;
 mod sidecar;
 mod walk;
 
+pub use first::Taker;
+
 use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
 use distbackup_core::plan::Tally;
 
@@ -112,6 +114,18 @@ pub fn update(
     options: &UpdateOptions,
     observer: &dyn Observer,
 ) -> Result<UpdateOutcome, OpError> {
+    update_with(catalog, clock, run, options, None, observer)
+}
+
+/// As [`update`]; `taker` may have the small files that a first scan reads.
+pub fn update_with(
+    catalog: &mut Catalog,
+    clock: &dyn Clock,
+    run: Option<RunNo>,
+    options: &UpdateOptions,
+    taker: Option<&dyn Taker>,
+    observer: &dyn Observer,
+) -> Result<UpdateOutcome, OpError> {
     let sources = catalog.read().sources()?;
     if sources.is_empty() && !catalog.read().has_entries(distbackup_core::model::DirNo::ROOT)? {
         return Err(OpError::NoSources);
@@ -135,6 +149,7 @@ pub fn update(
         &filesystems,
         &problems,
         options,
+        taker,
         observer,
         &mut outcome,
     );

@@ -15,7 +15,7 @@ use crossbeam_channel::{Sender, bounded};
 use distbackup_core::model::{Bytes, DirNo, FilesystemNo, LinkNo, RunNo, VirtualPath};
 use distbackup_core::rules::ConfigTree;
 
-use super::first::{FirstReading, Gathered};
+use super::first::{FirstReading, Gathered, Taker};
 use super::folder;
 use super::parcel::Parcel;
 use super::place::Place;
@@ -150,6 +150,8 @@ pub struct Walk<'m, 'p> {
     pub accept: bool,
     /// Set while files are read where they are found.
     pub first_reading: Option<FirstReading>,
+    /// May have what is read then.
+    pub taker: Option<&'p dyn Taker>,
     kept: Mutex<Vec<Kept>>,
     next_node: AtomicI64,
     pub counts: Counts,
@@ -248,7 +250,7 @@ impl<'m> Walk<'m, '_> {
         }
         if !self.stopping() {
             let mut parcel = Parcel::to(out);
-            parcel.hash(&mut gathered);
+            parcel.hash(&mut gathered, self.taker);
             parcel.send();
         }
         Ok(())
@@ -271,12 +273,14 @@ pub fn scan(
     filesystems: &Filesystems,
     problems: &SharedProblems<'_>,
     options: &UpdateOptions,
+    taker: Option<&dyn Taker>,
     observer: &dyn Observer,
     outcome: &mut UpdateOutcome,
 ) -> Result<(), OpError> {
     let (next_node, next_link): (DirNo, LinkNo) = catalog.read().next_numbers()?;
     let first_reading = match catalog.read().has_entries(DirNo::ROOT)? {
         false if !options.scan_only => Some(FirstReading::begin()),
+        false if taker.is_some() => Some(FirstReading::for_taker()),
         false if options.small_at_first => Some(FirstReading::for_backup()),
         _ => None,
     };
@@ -292,6 +296,7 @@ pub fn scan(
         moved: MovedFolders::default(),
         accept: options.accept,
         first_reading,
+        taker,
         kept: Mutex::default(),
         next_node: AtomicI64::new(next_node.0),
         counts: Counts::default(),

@@ -1,0 +1,188 @@
+//! Copies that a first scan makes while it reads: staged before there is a plan, taken by the visit, or gone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails here says so")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use distbackup_core::model::{Bytes, ObjectId, SizeRule, VirtualPath};
+use distbackup_engine::catalog::{Catalog, DiskRow};
+use distbackup_engine::clock::{Clock, SystemClock};
+use distbackup_engine::disk::Disk;
+use distbackup_engine::hash::hash_one;
+use distbackup_engine::ops::backup::{self, BackupOptions, Early, VisitOutcome};
+use distbackup_engine::ops::disks::{self, AddDisk};
+use distbackup_engine::ops::shelf::{self, Connected};
+use distbackup_engine::ops::sources;
+use distbackup_engine::ops::update::{self, UpdateOptions};
+use distbackup_engine::progress::Silent;
+
+struct World {
+    room: tempfile::TempDir,
+    catalog: Catalog,
+    connected: Connected,
+}
+
+fn options() -> BackupOptions {
+    BackupOptions { streams: 2, take_pending: true, ..BackupOptions::default() }
+}
+
+fn world(files: &[(&str, &[u8])]) -> World {
+    let room = tempfile::tempdir().unwrap();
+    let source = room.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for (name, content) in files {
+        fs::write(source.join(name), content).unwrap();
+    }
+    let mut catalog = Catalog::create(&room.path().join("distbackup.sqlite"), SystemClock.now_ns()).unwrap();
+    sources::map(&mut catalog, &VirtualPath::parse(b"/data").unwrap(), &source).unwrap();
+    let folder = room.path().join("red");
+    let request = AddDisk { name: "red", folder: &folder, size: SizeRule::Automatic, location: None };
+    disks::add(&mut catalog, &SystemClock, &request).unwrap();
+    let row = shelf::named(&catalog.read(), "red").unwrap();
+    let connected = shelf::open_at(&catalog, row, &folder).unwrap();
+    World { room, catalog, connected }
+}
+
+impl World {
+    fn source(&self, name: &str) -> PathBuf {
+        self.room.path().join("source").join(name)
+    }
+
+    fn staged(&self) -> usize {
+        staged(&self.room)
+    }
+
+    fn holds(&self, content: &[u8]) -> bool {
+        self.connected.disk.open(hash_one(content)).is_ok()
+    }
+
+    fn claims(&self, id: ObjectId) -> bool {
+        let reader = self.catalog.read();
+        let object = reader.object_by_id(&id).unwrap();
+        object.is_some_and(|row| reader.holds(self.connected.row.disk, row.object).unwrap())
+    }
+}
+
+/// Files below the folder of what comes in.
+fn staged(room: &tempfile::TempDir) -> usize {
+    let folders = fs::read_dir(room.path().join("red/distbackup-incoming")).into_iter().flatten();
+    folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+}
+
+/// `false`, and said loudly: nothing is staged early on this filesystem.
+fn possible(world: &World) -> bool {
+    let possible = world.connected.disk.wants_one_batch();
+    if !possible {
+        eprintln!("SKIPPED: the filesystem of the temporary folder has no files without a name");
+    }
+    possible
+}
+
+fn scan(catalog: &mut Catalog, early: &Early<'_>) {
+    let options = UpdateOptions { scan_only: true, ..UpdateOptions::default() };
+    update::update_with(catalog, &SystemClock, None, &options, Some(early), &Silent).unwrap();
+}
+
+fn visit(catalog: &mut Catalog, early: &Early<'_>, connected: &Connected, row: DiskRow) -> VisitOutcome {
+    let now_ns = SystemClock.now_ns();
+    backup::visit_after(early, catalog, &connected.disk, row, now_ns, None, &options(), &Silent).unwrap()
+}
+
+const LONG: &[u8] = &[7; 300_000];
+
+#[test]
+fn a_small_file_is_read_once_and_what_was_read_is_what_is_stored() {
+    let mut world =
+        world(&[("a", b"iceland"), ("b", b"rome"), ("twin", b"rome"), ("empty", b""), ("long", LONG)]);
+    if !possible(&world) {
+        return;
+    }
+    let World { catalog, connected, room } = &mut world;
+    let early = Early::begin(catalog, &connected.disk, &connected.row, &options()).unwrap().unwrap();
+    early.writing_out(|| scan(catalog, &early));
+    assert!(early.billed() > Bytes(0));
+    // Whoever reads it again now reads something else.
+    fs::write(room.path().join("source/a"), "changed since").unwrap();
+    let row = shelf::look_again(catalog, connected, early.billed()).unwrap();
+    let outcome = visit(catalog, &early, connected, row);
+    drop(early);
+    assert_eq!((outcome.copied.total().objects, outcome.problems.count), (3, 0));
+    assert_eq!(outcome.copied.total().bytes, Bytes(11 + LONG.len() as u64));
+    for content in [b"iceland".as_slice(), b"rome", LONG] {
+        assert!(world.holds(content) && world.claims(hash_one(content)));
+    }
+    assert_eq!(world.staged(), 0);
+    // And it is a visit like others: the next one finds nothing to do but the change.
+    let World { catalog, connected, .. } = &mut world;
+    assert!(Early::begin(catalog, &connected.disk, &connected.row, &options()).unwrap().is_none());
+}
+
+#[test]
+fn what_the_visit_never_comes_to_is_gone_and_nothing_is_claimed() {
+    let mut world = world(&[("a", b"iceland"), ("b", b"rome")]);
+    if !possible(&world) {
+        return;
+    }
+    {
+        let World { catalog, connected, room } = &mut world;
+        let early = Early::begin(catalog, &connected.disk, &connected.row, &options()).unwrap().unwrap();
+        scan(catalog, &early);
+        assert_eq!(staged(room), 2);
+    }
+    assert_eq!(world.staged(), 0);
+    assert!(!world.holds(b"iceland") && !world.claims(hash_one(b"iceland")));
+}
+
+#[test]
+fn where_room_is_short_a_plan_is_not_disturbed() {
+    let mut world = world(&[("a", b"iceland"), ("b", b"rome"), ("c", b"paris"), ("d", b"oslo")]);
+    if !possible(&world) {
+        return;
+    }
+    let World { catalog, connected, .. } = &mut world;
+    // Each takes two blocks of 4096 bytes: there is room for three, and early copies take half of it at most.
+    let row = DiskRow { capacity: Bytes(3 * 8192), ..connected.row.clone() };
+    let early = Early::begin(catalog, &connected.disk, &row, &options()).unwrap().unwrap();
+    scan(catalog, &early);
+    assert_eq!(early.billed(), Bytes(8192));
+    let row = DiskRow {
+        capacity: Bytes(3 * 8192),
+        ..shelf::look_again(catalog, connected, early.billed()).unwrap()
+    };
+    let outcome = visit(catalog, &early, connected, row);
+    assert_eq!(outcome.copied.total().objects, 3);
+    assert_eq!(outcome.planned.unplaced.total().objects, 1);
+    assert_eq!(early.billed(), Bytes(0));
+    drop(early);
+    let held = [b"iceland".as_slice(), b"rome", b"paris", b"oslo"];
+    assert_eq!(held.iter().filter(|content| world.holds(content)).count(), 3);
+    assert_eq!(held.iter().filter(|content| world.claims(hash_one(content))).count(), 3);
+    assert_eq!(world.staged(), 0);
+}
+
+#[test]
+fn a_disk_with_objects_or_a_visit_with_conditions_begins_with_nothing() {
+    let world = world(&[("a", b"iceland")]);
+    if !possible(&world) {
+        return;
+    }
+    let World { catalog, connected, .. } = &world;
+    let begin = |options: &BackupOptions, row: &DiskRow| {
+        Early::begin(catalog, &connected.disk, row, options).unwrap().is_some()
+    };
+    assert!(begin(&options(), &connected.row));
+    for other in [
+        BackupOptions { dry_run: true, ..options() },
+        BackupOptions { read_back: true, ..options() },
+        BackupOptions { streams: 1, ..options() },
+        BackupOptions { limit: Some(Bytes(1 << 30)), ..options() },
+    ] {
+        assert!(!begin(&other, &connected.row), "{other:?}");
+    }
+    assert!(!begin(&options(), &DiskRow { retiring: true, ..connected.row.clone() }));
+    fs::create_dir_all(world.room.path().join("red/distbackup-objects/abc")).unwrap();
+    let connected = shelf::open_at(catalog, connected.row.clone(), &world.room.path().join("red")).unwrap();
+    assert!(Early::begin(catalog, &connected.disk, &connected.row, &options()).unwrap().is_none());
+    assert!(world.source("a").exists());
+}
