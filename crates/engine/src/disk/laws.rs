@@ -10,7 +10,6 @@ use super::layout;
 use super::port::{Disk, DiskError, Listed, Loose, OwnName, Staged, Taken};
 use super::simulated::{Planted, PowerCut, SimulatedDisk};
 use crate::content::{Content, InMemory, Segment};
-use crate::hash::hash_one;
 
 /// A disk on the workbench: what the suite does to it from outside. Methods that the bench cannot do return `false`.
 pub trait Bench {
@@ -91,7 +90,7 @@ fn works<T, E: std::fmt::Display>(law: u8, result: Result<T, E>) -> Result<T, Br
 fn stage(law: u8, disk: &dyn Disk, content: &[u8]) -> Result<Staged, Broken> {
     match content.len() % 2 {
         0 => works(law, disk.stage(&mut InMemory::new(content))),
-        _ => works(law, disk.stage_hashed(hash_one(content), content)),
+        _ => works(law, disk.stage_hashed(ObjectId(sha2::Sha256::digest(content).into()), content)),
     }
 }
 

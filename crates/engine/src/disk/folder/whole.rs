@@ -255,11 +255,15 @@ mod tests {
     use std::path::PathBuf;
 
     use distbackup_core::model::DiskUuid;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::content::{InMemory, Segment};
     use crate::disk::port::{Disk, Identity, Listed};
-    use crate::hash::hash_one;
+
+    fn hash_one(content: &[u8]) -> ObjectId {
+        ObjectId(Sha256::digest(content).into())
+    }
 
     struct Shelf {
         room: tempfile::TempDir,

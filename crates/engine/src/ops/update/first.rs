@@ -6,7 +6,8 @@
 //! read is read again if it is killed; therefore it reads for a while only, and leaves the rest pending.
 //!
 //! Where a backup follows that hashes while it copies, the copy reads these files once more: from memory, so no more are
-//! read here than memory keeps until then. What turns out to be a duplicate is not written at all.
+//! read here than memory keeps until then. What turns out to be a duplicate is not written at all. A disk that can take them
+//! now is handed the contents themselves ([`Taker`]): then nothing is read twice, and memory need not keep them.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
