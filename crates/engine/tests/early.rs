@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails here says so")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use distbackup_core::model::{Bytes, ObjectId, SizeRule, VirtualPath};
 use distbackup_engine::catalog::{Catalog, DiskRow};
@@ -134,30 +134,49 @@ fn what_the_visit_never_comes_to_is_gone_and_nothing_is_claimed() {
     assert!(!world.holds(b"iceland") && !world.claims(hash_one(b"iceland")));
 }
 
+const CITIES: [(&str, &[u8]); 4] = [("a", b"iceland"), ("b", b"rome"), ("c", b"paris"), ("d", b"oslo")];
+
+/// A first scan and a visit with room for three of four objects: each takes two blocks of 4096 bytes.
+fn with_little_room(world: &mut World, between: impl FnOnce(&Path)) -> VisitOutcome {
+    let World { catalog, connected, room } = world;
+    let capacity = Bytes(3 * 8192);
+    let row = DiskRow { capacity, ..connected.row.clone() };
+    let early = Early::begin(catalog, &connected.disk, &row, &options()).unwrap().unwrap();
+    scan(catalog, &early);
+    assert_eq!(early.billed(), Bytes(8192), "early copies take half of it at most");
+    between(&room.path().join("source"));
+    let row = DiskRow { capacity, ..shelf::look_again(catalog, connected, early.billed()).unwrap() };
+    let outcome = visit(catalog, &early, connected, row);
+    assert_eq!(early.billed(), Bytes(0));
+    outcome
+}
+
 #[test]
 fn where_room_is_short_a_plan_is_not_disturbed() {
-    let mut world = world(&[("a", b"iceland"), ("b", b"rome"), ("c", b"paris"), ("d", b"oslo")]);
+    let mut world = world(&CITIES);
     if !possible(&world) {
         return;
     }
-    let World { catalog, connected, .. } = &mut world;
-    // Each takes two blocks of 4096 bytes: there is room for three, and early copies take half of it at most.
-    let row = DiskRow { capacity: Bytes(3 * 8192), ..connected.row.clone() };
-    let early = Early::begin(catalog, &connected.disk, &row, &options()).unwrap().unwrap();
-    scan(catalog, &early);
-    assert_eq!(early.billed(), Bytes(8192));
-    let row = DiskRow {
-        capacity: Bytes(3 * 8192),
-        ..shelf::look_again(catalog, connected, early.billed()).unwrap()
+    let outcome = with_little_room(&mut world, |_| {});
+    assert_eq!((outcome.copied.total().objects, outcome.planned.unplaced.total().objects), (3, 1));
+    assert_eq!(CITIES.iter().filter(|(_, content)| world.holds(content)).count(), 3);
+    assert_eq!(CITIES.iter().filter(|(_, content)| world.claims(hash_one(content))).count(), 3);
+    assert_eq!(world.staged(), 0);
+}
+
+#[test]
+fn where_room_is_short_early_copies_go_before_the_first_copy() {
+    let mut world = world(&CITIES);
+    if !possible(&world) {
+        return;
+    }
+    // What was staged is gone, so nothing can be had from sources that have changed.
+    let change = |source: &Path| {
+        CITIES.iter().for_each(|(name, _)| fs::write(source.join(name), "changed since").unwrap());
     };
-    let outcome = visit(catalog, &early, connected, row);
-    assert_eq!(outcome.copied.total().objects, 3);
-    assert_eq!(outcome.planned.unplaced.total().objects, 1);
-    assert_eq!(early.billed(), Bytes(0));
-    drop(early);
-    let held = [b"iceland".as_slice(), b"rome", b"paris", b"oslo"];
-    assert_eq!(held.iter().filter(|content| world.holds(content)).count(), 3);
-    assert_eq!(held.iter().filter(|content| world.claims(hash_one(content))).count(), 3);
+    let outcome = with_little_room(&mut world, change);
+    assert_eq!((outcome.copied.total().objects, outcome.problems.count), (0, 4));
+    assert!(!CITIES.iter().any(|(_, content)| world.holds(content)));
     assert_eq!(world.staged(), 0);
 }
 
