@@ -171,6 +171,17 @@ fn d1_d4_d19_whatever_goes_wrong_in_a_visit_that_hashes_on_the_way_costs_no_copy
     disturb(State::Changed, &["backup", "--update", "--accept", "blue"], &kinds);
 }
 
+/// What a first scan reads is staged before there is a plan, and named folder by folder.
+#[test]
+fn d1_d4_d19_whatever_goes_wrong_in_a_first_backup_in_one_go_claims_nothing_too_early_and_the_next_one_finishes()
+ {
+    disturb(
+        State::New,
+        &["backup", "--update", "--accept", "blue"],
+        &["create", "mkdir", "rename", "sync", "write"],
+    );
+}
+
 #[test]
 fn d1_d7_d19_whatever_goes_wrong_while_a_disk_is_healed_costs_no_copy_and_the_next_one_finishes() {
     disturb(State::Robbed, &["heal", "red"], &["create", "mkdir", "rename", "sync", "write"]);
