@@ -216,7 +216,7 @@ fn ctrl_c_ends_whatever_runs_in_order_and_the_next_run_finishes() {
         return;
     }
     let world = World::new();
-    tree::large(&world.source(), 60, 2 << 20, 1).unwrap();
+    tree::large(&world.source(), 120, 2 << 20, 1).unwrap();
     let (blue, to) = (world.add_disk("blue", None), world.place("restored"));
     fs::create_dir(&to).unwrap();
     let lines: [(&[&str], PathBuf); 4] = [
@@ -230,6 +230,6 @@ fn ctrl_c_ends_whatever_runs_in_order_and_the_next_run_finishes() {
         world.dsb.run(["log"]).ok().says("130");
         world.dsb.run(arguments).ok();
     }
-    assert_eq!(objects_on(&blue).len(), 60);
+    assert_eq!(objects_on(&blue).len(), 120);
     assert_same_trees(&world.source(), &to.join("data"), Compare::as_far_as_possible());
 }
