@@ -20,15 +20,7 @@ use distbackup_engine::disk::{Disk, DiskError, FolderDisk, Identity, Loose, Stag
 use distbackup_engine::platform;
 
 fn identity() -> Identity {
-    Identity {
-        uuid: DiskUuid("r".into()),
-        name: "red".into(),
-        set: None,
-        format: 1,
-        features_required: Vec::new(),
-        stamp: None,
-        other: serde_json::Map::new(),
-    }
+    Identity::new(DiskUuid("r".into()), "red", None)
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {

@@ -33,6 +33,21 @@ pub struct Identity {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
+impl Identity {
+    /// That of a disk that nobody has written to yet, in the layout that we write.
+    pub fn new(uuid: DiskUuid, name: &str, set: Option<SetUuid>) -> Self {
+        Identity {
+            uuid,
+            name: name.to_owned(),
+            set,
+            format: 1,
+            features_required: Vec::new(),
+            stamp: None,
+            other: serde_json::Map::new(),
+        }
+    }
+}
+
 /// Room on a disk and what its filesystem can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {

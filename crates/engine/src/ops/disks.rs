@@ -81,15 +81,7 @@ pub fn add(catalog: &mut Catalog, clock: &dyn Clock, request: &AddDisk<'_>) -> R
         return Err(OpError::BadDiskName { name: request.name.to_owned(), why: "another disk has it" });
     }
     if there.is_none() {
-        let identity = Identity {
-            uuid: uuid.clone(),
-            name: request.name.to_owned(),
-            set: Some(set),
-            format: 1,
-            features_required: Vec::new(),
-            stamp: None,
-            other: serde_json::Map::new(),
-        };
+        let identity = Identity::new(uuid.clone(), request.name, Some(set));
         if legacy.is_some() {
             disk::legacy::take_over(&folder).map_err(OpError::disk(request.name))?;
         }

@@ -74,15 +74,7 @@ fn new_disk(catalog: &mut Catalog, name: &str, capacity: Bytes) -> (DiskNo, Simu
     let disk = catalog.write::<_, CatalogError>("test", |writer| writer.record_disk(&new)).unwrap();
     let row = DiskRow { capacity, total: capacity, free: capacity, ..row_of(catalog, disk) };
     catalog.write::<_, CatalogError>("test", |writer| writer.record_disk_seen(&row, DAY_NS)).unwrap();
-    let identity = Identity {
-        uuid,
-        name: name.to_owned(),
-        set: Some(catalog.read().set_uuid().unwrap()),
-        format: 1,
-        features_required: Vec::new(),
-        stamp: None,
-        other: serde_json::Map::new(),
-    };
+    let identity = Identity::new(uuid, name, Some(catalog.read().set_uuid().unwrap()));
     (disk, SimulatedDisk::new(&identity))
 }
 

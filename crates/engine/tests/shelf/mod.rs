@@ -123,15 +123,7 @@ pub fn add_disk(catalog: &mut Catalog, number: usize, capacity: Bytes) -> (DiskN
     let row = catalog.read().disk(disk).unwrap().unwrap();
     let row = DiskRow { capacity, total: capacity, free: capacity, ..row };
     catalog.write::<_, CatalogError>("test", |writer| writer.record_disk_seen(&row, DAY_NS)).unwrap();
-    let identity = Identity {
-        uuid,
-        name,
-        set: Some(catalog.read().set_uuid().unwrap()),
-        format: 1,
-        features_required: Vec::new(),
-        stamp: None,
-        other: serde_json::Map::new(),
-    };
+    let identity = Identity::new(uuid, &name, Some(catalog.read().set_uuid().unwrap()));
     (disk, SimulatedDisk::new(&identity))
 }
 

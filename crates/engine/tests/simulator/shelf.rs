@@ -94,15 +94,7 @@ impl Bay {
             unproven: false,
         };
         let row = catalog.write::<_, CatalogError>("join", |writer| writer.record_disk(&new)).unwrap();
-        let identity = Identity {
-            uuid,
-            name: name.clone(),
-            set: Some(catalog.read().set_uuid().unwrap()),
-            format: 1,
-            features_required: Vec::new(),
-            stamp: None,
-            other: serde_json::Map::new(),
-        };
+        let identity = Identity::new(uuid, &name, Some(catalog.read().set_uuid().unwrap()));
         let disk = SimulatedDisk::new(&identity);
         disk.set_capacity(Some(Bytes(size)));
         Bay { row: row.0, name, physical: vec![Physical::of(disk)], current: 0, lost: false }

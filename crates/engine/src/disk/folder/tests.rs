@@ -13,15 +13,7 @@ struct Shelf {
 }
 
 fn identity(uuid: &str) -> Identity {
-    Identity {
-        uuid: DiskUuid(uuid.into()),
-        name: "red".into(),
-        set: None,
-        format: 1,
-        features_required: Vec::new(),
-        stamp: None,
-        other: serde_json::Map::new(),
-    }
+    Identity::new(DiskUuid(uuid.into()), "red", None)
 }
 
 fn shelf() -> Shelf {

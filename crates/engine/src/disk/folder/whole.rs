@@ -273,15 +273,7 @@ mod tests {
     /// A disk without objects, on a filesystem where folders are moved as a whole.
     fn fresh() -> Option<Shelf> {
         let room = tempfile::tempdir().unwrap();
-        let identity = Identity {
-            uuid: DiskUuid("r".into()),
-            name: "red".into(),
-            set: None,
-            format: 1,
-            features_required: Vec::new(),
-            stamp: None,
-            other: serde_json::Map::new(),
-        };
+        let identity = Identity::new(DiskUuid("r".into()), "red", None);
         let disk = FolderDisk::create(&room.path().join("red"), &identity).unwrap();
         if !disk.wants_one_batch() {
             eprintln!("SKIPPED: the filesystem of the temporary folder has no files without a name");

@@ -6,15 +6,7 @@ use crate::disk::laws::{Bench, check_laws};
 use crate::disk::{Disk, DiskStamp};
 
 fn red() -> Identity {
-    Identity {
-        uuid: DiskUuid("r".into()),
-        name: "red".into(),
-        set: None,
-        format: 1,
-        features_required: Vec::new(),
-        stamp: None,
-        other: serde_json::Map::new(),
-    }
+    Identity::new(DiskUuid("r".into()), "red", None)
 }
 
 fn store(disk: &SimulatedDisk, content: &[u8]) -> Result<ObjectId, DiskError> {

@@ -208,17 +208,9 @@ fn refuse_unless_empty(folder: &Path) -> Result<(), OpError> {
 }
 
 fn identity_for(set: &SetUuid) -> Identity {
-    let mut other = serde_json::Map::new();
-    other.insert(NAME.to_owned(), serde_json::Value::Bool(true));
-    Identity {
-        uuid: DiskUuid(platform::new_uuid()),
-        name: NAME.to_owned(),
-        set: Some(set.clone()),
-        format: 1,
-        features_required: Vec::new(),
-        stamp: None,
-        other,
-    }
+    let mut identity = Identity::new(DiskUuid(platform::new_uuid()), NAME, Some(set.clone()));
+    identity.other.insert(NAME.to_owned(), serde_json::Value::Bool(true));
+    identity
 }
 
 /// A staging folder that is being filled.
