@@ -86,7 +86,7 @@ fn scan(catalog: &mut Catalog, early: &Early<'_>) {
 
 fn visit(catalog: &mut Catalog, early: &Early<'_>, connected: &Connected, row: DiskRow) -> VisitOutcome {
     let now_ns = SystemClock.now_ns();
-    backup::visit_after(early, catalog, &connected.disk, row, now_ns, None, &options(), &Silent).unwrap()
+    backup::visit_with(Some(early), catalog, &connected.disk, row, now_ns, None, &options(), &Silent).unwrap()
 }
 
 const LONG: &[u8] = &[7; 300_000];

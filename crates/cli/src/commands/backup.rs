@@ -78,7 +78,7 @@ fn work(
     };
     let wanted: Vec<Option<&str>> =
         if disks.is_empty() { vec![None] } else { disks.iter().map(|disk| Some(disk.as_str())).collect() };
-    if let ([disk], true) = (&*wanted, updating) {
+    if updating && let [disk] = &*wanted {
         // A disk that is not there is better known before a long scan than after it.
         let opened = Opened::new(context, catalog, *disk, &options)?;
         let early = Early::begin(catalog, &opened.connected.disk, &opened.connected.row, &opened.options)?;
@@ -87,8 +87,6 @@ fn work(
                 update_and_visit(context, catalog, run, &opened, early, &update_options, visits)
             });
         }
-    } else if let [disk] = &*wanted {
-        drop(shelf::open(catalog, *disk)?);
     }
     if updating {
         exit = exit.or_graver(update::work(context, catalog, run, &update_options, None)?.0);
@@ -242,10 +240,7 @@ fn visit(
 ) -> Outcome {
     let (disk, options, render) = (&opened.connected.disk, &opened.options, context.render);
     let now_ns = context.clock().now_ns();
-    let outcome = match early {
-        Some(early) => backup::visit_after(early, catalog, disk, row.clone(), now_ns, run, options, render)?,
-        None => backup::visit(catalog, disk, row.clone(), now_ns, run, options, render)?,
-    };
+    let outcome = backup::visit_with(early, catalog, disk, row.clone(), now_ns, run, options, render)?;
     visits.push(visit_record(&row.uuid, outcome.copied.total(), outcome.copying));
     let exit = report(context, catalog, &outcome, options)?;
     if options.dry_run {

@@ -271,11 +271,11 @@ pub fn udev_uuid(major: u32, minor: u32) -> Option<String> {
 
 /// The process that holds an exclusive or shared `flock` on an inode, from `/proc/locks`.
 pub fn lock_holder(device: u64, inode: u64) -> Option<u32> {
-    find_holder(
-        &fs::read_to_string("/proc/locks").ok()?,
-        (rustix::fs::major(device), rustix::fs::minor(device)),
-        inode,
-    )
+    /// The table is handed out in pieces. While other processes lock and unlock, a line between two of them can be missed.
+    const READINGS: usize = 5;
+    let device = (rustix::fs::major(device), rustix::fs::minor(device));
+    let look = |_| find_holder(&fs::read_to_string("/proc/locks").ok()?, device, inode);
+    (0..READINGS).find_map(look)
 }
 
 /// Lines such as `1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF`; device numbers hexadecimal.

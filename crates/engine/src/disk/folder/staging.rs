@@ -42,6 +42,29 @@ impl FolderDisk {
         }
     }
 
+    /// Stages a content that lies in memory and was hashed there.
+    pub(super) fn stage_hashed_content(&self, id: ObjectId, content: &[u8]) -> Result<Staged, StageError> {
+        let size = Bytes(content.len() as u64);
+        if self.fills_whole_folders()
+            && let Some(handle) = self.stage_in_whole_folder(id, content)?
+        {
+            return Ok(Staged { id, size, handle });
+        }
+        let handle = self.new_handle();
+        let coming = self.create_incoming(handle)?;
+        let mut written = coming.file().write_all_at(content, 0).map_err(|error| ("write", error));
+        if written.is_ok() && !self.sync_covers_all {
+            written = coming.file().sync_all().map_err(|error| ("sync", error));
+        }
+        if let Err((action, error)) = written {
+            let error = meaning(action, self.path_of_coming(handle, &coming), error, size);
+            self.give_up(handle, coming);
+            return Err(error.into());
+        }
+        self.note_staged(handle, coming.place());
+        Ok(Staged { id, size, handle })
+    }
+
     fn write(
         &self,
         handle: u64,

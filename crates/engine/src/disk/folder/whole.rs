@@ -19,13 +19,13 @@ use super::FolderDisk;
 use super::incoming::Place;
 use super::staging::FILE_MODE;
 use crate::disk::layout;
-use crate::disk::port::{DiskError, StageError, Staged};
+use crate::disk::port::{DiskError, StageError};
 use crate::disk::system::{Folder, meaning};
 use crate::platform;
 
 /// Whether copies may come into folders that are moved as a whole.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Intake {
     /// Nobody has looked whether the disk has objects.
     #[default]
     Unknown,
@@ -37,7 +37,7 @@ enum Stage {
 
 /// One of the 4096 folders on its way.
 #[derive(Debug, Default)]
-struct Coming {
+struct OnItsWay {
     /// We made it.
     made: AtomicBool,
     /// Copies in it that are staged.
@@ -47,27 +47,27 @@ struct Coming {
 /// The folders on their way.
 #[derive(Debug)]
 pub(super) struct WholeFolders {
-    stage: RwLock<Stage>,
-    folders: Box<[Coming]>,
+    intake: RwLock<Intake>,
+    folders: Box<[OnItsWay]>,
 }
 
 impl Default for WholeFolders {
     fn default() -> Self {
-        let folders = (0..layout::FOLDERS).map(|_| Coming::default()).collect();
-        WholeFolders { stage: RwLock::default(), folders }
+        let folders = (0..layout::FOLDERS).map(|_| OnItsWay::default()).collect();
+        WholeFolders { intake: RwLock::default(), folders }
     }
 }
 
 impl WholeFolders {
-    fn read(&self) -> RwLockReadGuard<'_, Stage> {
-        self.stage.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Intake> {
+        self.intake.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Stage> {
-        self.stage.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Intake> {
+        self.intake.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, prefix: u16) -> &Coming {
+    fn of(&self, prefix: u16) -> &OnItsWay {
         &self.folders[usize::from(prefix % layout::FOLDERS)]
     }
 
@@ -78,13 +78,13 @@ impl WholeFolders {
 
     /// From now on nothing comes in; waits for what is just coming.
     pub fn close(&self) {
-        *self.write() = Stage::Closed;
+        *self.write() = Intake::Closed;
     }
 
     /// Forgets everything: it is going to be cleared away.
     pub fn forget(&self) {
-        let mut stage = self.write();
-        *stage = Stage::Unknown;
+        let mut intake = self.write();
+        *intake = Intake::Unknown;
         for folder in &self.folders {
             folder.made.store(false, Ordering::Relaxed);
             folder.copies.store(0, Ordering::Relaxed);
@@ -97,14 +97,14 @@ impl FolderDisk {
     pub(super) fn fills_whole_folders(&self) -> bool {
         let known = *self.whole.read();
         match known {
-            Stage::Open => true,
-            Stage::Closed => false,
-            Stage::Unknown => {
-                let mut stage = self.whole.write();
-                if *stage == Stage::Unknown {
-                    *stage = if self.has_no_objects() { Stage::Open } else { Stage::Closed };
+            Intake::Open => true,
+            Intake::Closed => false,
+            Intake::Unknown => {
+                let mut intake = self.whole.write();
+                if *intake == Intake::Unknown {
+                    *intake = if self.has_no_objects() { Intake::Open } else { Intake::Closed };
                 }
-                *stage == Stage::Open
+                *intake == Intake::Open
             }
         }
     }
@@ -120,38 +120,15 @@ impl FolderDisk {
         empty && self.unnamed_folder().is_some()
     }
 
-    /// Writes a content that was hashed already.
-    pub(super) fn stage_hashed_content(&self, id: ObjectId, content: &[u8]) -> Result<Staged, StageError> {
-        let size = Bytes(content.len() as u64);
-        if self.fills_whole_folders()
-            && let Some(handle) = self.stage_in_whole_folder(id, content)?
-        {
-            return Ok(Staged { id, size, handle });
-        }
-        let handle = self.new_handle();
-        let coming = self.create_incoming(handle)?;
-        let written = coming.file().write_all_at(content, 0).and_then(|()| match self.sync_covers_all {
-            true => Ok(()),
-            false => coming.file().sync_all(),
-        });
-        match written {
-            Ok(()) => {
-                self.note_staged(handle, coming.place());
-                Ok(Staged { id, size, handle })
-            }
-            Err(error) => {
-                let error = meaning("write", self.path_of_coming(handle, &coming), error, size);
-                self.give_up(handle, coming);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// `None` if it has to come in by another way.
-    fn stage_in_whole_folder(&self, id: ObjectId, content: &[u8]) -> Result<Option<u64>, StageError> {
+    /// Stages a content under its name in the folder that it belongs into; `None` if it has to come in by another way.
+    pub(super) fn stage_in_whole_folder(
+        &self,
+        id: ObjectId,
+        content: &[u8],
+    ) -> Result<Option<u64>, StageError> {
         let Some(incoming) = self.unnamed_folder() else { return Ok(None) };
-        let stage = self.whole.read();
-        if *stage != Stage::Open {
+        let intake = self.whole.read();
+        if *intake != Intake::Open {
             return Ok(None);
         }
         let prefix = layout::prefix(id);
@@ -166,7 +143,7 @@ impl FolderDisk {
         let handle = self.new_handle();
         self.whole.of(prefix).copies.fetch_add(1, Ordering::Relaxed);
         self.note_staged(handle, Place::Whole);
-        drop(stage);
+        drop(intake);
         Ok(Some(handle))
     }
 
@@ -233,7 +210,7 @@ impl FolderDisk {
     pub(super) fn tidy_whole_folders(&self) -> Result<(), DiskError> {
         // Nobody makes a copy meanwhile.
         let _alone = self.whole.write();
-        let empty = |folder: &Coming| {
+        let empty = |folder: &OnItsWay| {
             folder.made.load(Ordering::Relaxed) && folder.copies.load(Ordering::Relaxed) == 0
         };
         if !self.whole.folders.iter().any(empty) {
@@ -259,7 +236,7 @@ mod tests {
 
     use super::*;
     use crate::content::{InMemory, Segment};
-    use crate::disk::port::{Disk, Identity, Listed};
+    use crate::disk::port::{Disk, Identity, Listed, Staged};
 
     fn hash_one(content: &[u8]) -> ObjectId {
         ObjectId(Sha256::digest(content).into())

@@ -13,19 +13,17 @@ use std::time::Instant;
 use distbackup_core::model::{Bytes, DirNo, ObjectId, billed};
 
 use super::BackupOptions;
+use super::execute::WRITE_OUT_FILES;
 use crate::catalog::{Catalog, DiskRow};
 use crate::disk::{Disk, Staged};
 use crate::ops::OpError;
 use crate::ops::update::Taker;
 
-/// So many copies are written to the disk while further ones come.
-const WRITE_OUT_FILES: u64 = 32_768;
-
 /// How far the disk has come.
 #[derive(Debug, Default)]
 struct Writing {
-    staged: u64,
-    asked: u64,
+    staged: usize,
+    asked: usize,
     /// No more will come.
     complete: bool,
     over: bool,
@@ -171,10 +169,14 @@ impl Drop for Early<'_> {
 }
 
 impl Taker for Early<'_> {
+    fn wants_more(&self) -> bool {
+        !self.off.load(Ordering::Relaxed)
+    }
+
     fn take(&self, id: ObjectId, content: &[u8]) {
         let room = billed(Bytes(content.len() as u64), self.unit).0;
         let take = |left: u64| left.checked_sub(room);
-        if self.off.load(Ordering::Relaxed) {
+        if !self.wants_more() {
             return;
         }
         match lock(&self.staged).entry(id) {

@@ -34,7 +34,7 @@ const BATCH_BYTES: u64 = 2 << 30;
 const FIRST_FILES: usize = 8 * BATCH_FILES;
 const FIRST_LASTS: Duration = Duration::from_secs(20);
 /// Of these, as many are written to the disk while the next ones are staged.
-const WRITE_OUT_FILES: usize = 2 * BATCH_FILES;
+pub(super) const WRITE_OUT_FILES: usize = 2 * BATCH_FILES;
 /// Sources that are kept open because victims go for them: bounded by the open files a process may have.
 ///
 /// The first batch has one such copy, each later one twice as many: whoever pulls the plug early has lost
@@ -115,9 +115,6 @@ fn copy_all(
     let copied = copier.copy_all(plan);
     // What was staged before is good whatever came after it.
     let settled = copier.land();
-    if let Some(early) = tools.early {
-        early.discard();
-    }
     copied.and(settled)
 }
 

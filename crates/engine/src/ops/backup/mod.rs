@@ -160,21 +160,6 @@ fn removals(loaded: &Loaded, plan: &VisitPlan, disk: DiskNo) -> Gone {
     removed
 }
 
-/// Visits one disk as [`visit`] does, and takes the copies that were staged there before.
-#[allow(clippy::too_many_arguments)]
-pub fn visit_after(
-    early: &Early<'_>,
-    catalog: &mut Catalog,
-    disk: &dyn Disk,
-    row: DiskRow,
-    clock_ns: i64,
-    run: Option<RunNo>,
-    options: &BackupOptions,
-    observer: &dyn Observer,
-) -> Result<VisitOutcome, OpError> {
-    visit_with(Some(early), catalog, disk, row, clock_ns, run, options, observer)
-}
-
 /// Visits one disk. `row` is what the catalog knows of it, with its place and room as they are now.
 #[allow(clippy::too_many_arguments)]
 pub fn visit(
@@ -189,8 +174,9 @@ pub fn visit(
     visit_with(None, catalog, disk, row, clock_ns, run, options, observer)
 }
 
+/// As [`visit`]; takes the copies that were staged on the disk before.
 #[allow(clippy::too_many_arguments)]
-fn visit_with(
+pub fn visit_with(
     early: Option<&Early<'_>>,
     catalog: &mut Catalog,
     disk: &dyn Disk,
@@ -209,6 +195,10 @@ fn visit_with(
     outcome.copying = early.map_or(std::time::Duration::ZERO, |early| early.began.elapsed());
     outcome.read_back = options.read_back.then(ReadBackOutcome::default);
     let finished = visit.work(options, &mut outcome);
+    if let Some(early) = early {
+        // What was not planned: its room is needed for the catalog.
+        early.discard();
+    }
     match finished {
         Err(OpError::Stopped) => outcome.interrupted = true,
         other => other?,

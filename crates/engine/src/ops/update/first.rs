@@ -30,17 +30,20 @@ const REMEMBERED: u64 = 256 << 20;
 
 /// Takes contents that a scan has read, for whoever would read them again.
 pub trait Taker: Sync {
+    /// Whether it would take any; if not, the rest is left for its own reading.
+    fn wants_more(&self) -> bool;
+
     /// Takes one, or leaves it.
     fn take(&self, id: ObjectId, content: &[u8]);
 }
 
 /// The time in which a scan reads, and how much.
-#[derive(Debug)]
-pub struct FirstReading {
+pub struct FirstReading<'t> {
     until: Instant,
     left: AtomicU64,
     /// The longest file that is read, in bytes.
     longest: u64,
+    taker: Option<&'t dyn Taker>,
 }
 
 /// Files that one thread has read and not hashed yet.
@@ -57,10 +60,11 @@ pub struct Read {
     pub metadata: Metadata,
 }
 
-impl FirstReading {
+impl<'t> FirstReading<'t> {
     /// Begins now; nobody reads the files again.
     pub fn begin() -> Self {
-        FirstReading { until: Instant::now() + LASTS, left: AtomicU64::new(u64::MAX), longest: BYTES_MAX }
+        let (until, left) = (Instant::now() + LASTS, AtomicU64::new(u64::MAX));
+        FirstReading { until, left, longest: BYTES_MAX, taker: None }
     }
 
     /// Begins now, for a backup that is to find the files in memory.
@@ -70,8 +74,19 @@ impl FirstReading {
     }
 
     /// Begins now, for a backup that takes what is gathered; other files it reads itself.
-    pub fn for_taker() -> Self {
-        FirstReading { longest: Gathered::CONTENT_MAX, ..Self::begin() }
+    pub fn for_taker(taker: &'t dyn Taker) -> Self {
+        FirstReading { longest: Gathered::CONTENT_MAX, taker: Some(taker), ..Self::begin() }
+    }
+
+    /// Hashes what was gathered, hands the contents to the taker if there is one, and the rows to `each`.
+    pub fn hash(&self, gathered: &mut Gathered, mut each: impl FnMut(Box<NewEntry>, ObjectId)) {
+        gathered.hash(|id, content, entry| {
+            // In memory holes are filled, and a copy shall have them.
+            if let Some(taker) = self.taker.filter(|_| entry.holes.0.is_empty()) {
+                taker.take(id, content);
+            }
+            each(entry, id);
+        });
     }
 
     /// Reads a file that was just looked at. `None`: not now, not this one, or not as it was; then it is pending, and
@@ -87,6 +102,9 @@ impl FirstReading {
         let small = (1..=self.longest).contains(&seen.size);
         // Hard links are read once for all their names, sidecars are read for what they say.
         if !small || seen.nlink != 1 || partner_of(name).is_some() || Instant::now() >= self.until {
+            return None;
+        }
+        if self.taker.is_some_and(|taker| !taker.wants_more()) {
             return None;
         }
         let room = |left: u64| left.checked_sub(seen.size);
@@ -162,6 +180,59 @@ mod tests {
         let full = FirstReading { left: AtomicU64::new(15), ..FirstReading::begin() };
         assert!(read(&full, dir.path(), "late").is_some());
         assert!(read(&full, dir.path(), "late").is_none(), "memory would not keep it until it is copied");
+    }
+
+    /// Takes one content, and notes it.
+    #[derive(Default)]
+    struct TakesOne(std::sync::Mutex<Vec<(ObjectId, Vec<u8>)>>);
+
+    impl Taker for TakesOne {
+        fn wants_more(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
+
+        fn take(&self, id: ObjectId, content: &[u8]) {
+            self.0.lock().unwrap().push((id, content.to_vec()));
+        }
+    }
+
+    fn row(size: u64, holes: Holes) -> Box<NewEntry> {
+        use distbackup_core::model::{DirNo, FilesystemNo, Kind, Stamp};
+        let stamp = Stamp { filesystem: FilesystemNo(1), inode: 1, size, mtime_ns: 0, ctime_ns: 0 };
+        Box::new(NewEntry {
+            directory: DirNo::ROOT,
+            name: b"a".to_vec(),
+            kind: Kind::File,
+            node: None,
+            object: None,
+            pending: false,
+            stamp,
+            metadata: Metadata::default(),
+            target: None,
+            holes,
+        })
+    }
+
+    #[test]
+    fn what_a_backup_takes_is_handed_to_it_and_what_it_does_not_want_is_left_for_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "abc").unwrap();
+        fs::write(dir.path().join("long"), vec![7; Gathered::CONTENT_MAX as usize + 1]).unwrap();
+        let taker = TakesOne::default();
+        let reading = FirstReading::for_taker(&taker);
+        assert!(read(&reading, dir.path(), "long").is_none(), "the backup reads it once, by itself");
+        let mut gathered = Gathered::default();
+        // A hole is filled in memory, and a copy shall have it.
+        for holes in [Holes(vec![(0, 3)]), Holes::default()] {
+            assert!(gathered.read(&mut crate::content::InMemory::new(b"abc")).unwrap());
+            gathered.keep(row(3, holes));
+        }
+        assert!(read(&reading, dir.path(), "a").is_some());
+        let mut rows = 0;
+        reading.hash(&mut gathered, |_, _| rows += 1);
+        let id = crate::hash::hash_one(b"abc");
+        assert_eq!((rows, &*taker.0.lock().unwrap()), (2, &vec![(id, b"abc".to_vec())]));
+        assert!(read(&reading, dir.path(), "a").is_none(), "it would be read twice");
     }
 
     #[test]

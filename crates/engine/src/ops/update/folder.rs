@@ -476,7 +476,7 @@ impl<'m> Comparison<'_, 'm, '_, '_, '_> {
                 None => self.gathered.keep(Box::new(entry)),
             }
             if self.gathered.is_full() {
-                self.parcel.hash(self.gathered, self.walk.taker);
+                first.hash(self.gathered, |entry, id| self.parcel.push(Difference::Read(entry, id)));
             }
             return Ok(());
         }

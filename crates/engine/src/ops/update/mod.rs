@@ -19,8 +19,6 @@ mod record;
 mod sidecar;
 mod walk;
 
-pub use first::Taker;
-
 use distbackup_core::model::{Bytes, RunNo, SnapshotNo};
 use distbackup_core::plan::Tally;
 
@@ -34,6 +32,8 @@ use crate::catalog::{Catalog, Pending, SourceRow};
 use crate::clock::Clock;
 use crate::ops::filesystems::Filesystems;
 use crate::progress::{Event, Observer, Phase};
+
+pub use first::Taker;
 
 /// How to update.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,6 @@
 
 use crossbeam_channel::Sender;
 
-use super::first::{Gathered, Taker};
 use super::record::Difference;
 
 /// They are handed on so many at a time.
@@ -32,17 +31,6 @@ impl<'a> Parcel<'a> {
         if self.differences.len() >= PARCEL {
             self.send();
         }
-    }
-
-    /// Hashes what a thread has gathered, and adds it; `taker` may have the contents.
-    pub fn hash(&mut self, gathered: &mut Gathered, taker: Option<&dyn Taker>) {
-        gathered.hash(|id, content, entry| {
-            // Here holes are filled, and a copy shall have them.
-            if let Some(taker) = taker.filter(|_| entry.holes.0.is_empty()) {
-                taker.take(id, content);
-            }
-            self.push(Difference::Read(entry, id));
-        });
     }
 
     /// Sends what there is.

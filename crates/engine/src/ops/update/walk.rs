@@ -149,9 +149,7 @@ pub struct Walk<'m, 'p> {
     pub moved: MovedFolders,
     pub accept: bool,
     /// Set while files are read where they are found.
-    pub first_reading: Option<FirstReading>,
-    /// May have what is read then.
-    pub taker: Option<&'p dyn Taker>,
+    pub first_reading: Option<FirstReading<'p>>,
     kept: Mutex<Vec<Kept>>,
     next_node: AtomicI64,
     pub counts: Counts,
@@ -248,9 +246,9 @@ impl<'m> Walk<'m, '_> {
                 return outcome;
             }
         }
-        if !self.stopping() {
+        if let Some(first) = self.first_reading.as_ref().filter(|_| !self.stopping()) {
             let mut parcel = Parcel::to(out);
-            parcel.hash(&mut gathered, self.taker);
+            first.hash(&mut gathered, |entry, id| parcel.push(Difference::Read(entry, id)));
             parcel.send();
         }
         Ok(())
@@ -278,11 +276,11 @@ pub fn scan(
     outcome: &mut UpdateOutcome,
 ) -> Result<(), OpError> {
     let (next_node, next_link): (DirNo, LinkNo) = catalog.read().next_numbers()?;
-    let first_reading = match catalog.read().has_entries(DirNo::ROOT)? {
-        false if !options.scan_only => Some(FirstReading::begin()),
-        false if taker.is_some() => Some(FirstReading::for_taker()),
-        false if options.small_at_first => Some(FirstReading::for_backup()),
-        _ => None,
+    let first_reading = match (catalog.read().has_entries(DirNo::ROOT)?, taker) {
+        (true, _) => None,
+        (false, _) if !options.scan_only => Some(FirstReading::begin()),
+        (false, Some(taker)) => Some(FirstReading::for_taker(taker)),
+        (false, None) => options.small_at_first.then(FirstReading::for_backup),
     };
     let walk = Walk {
         stack: Mutex::default(),
@@ -296,7 +294,6 @@ pub fn scan(
         moved: MovedFolders::default(),
         accept: options.accept,
         first_reading,
-        taker,
         kept: Mutex::default(),
         next_node: AtomicI64::new(next_node.0),
         counts: Counts::default(),
