@@ -134,14 +134,25 @@ pub struct Reader<'c> {
 #[derive(Debug)]
 pub struct Writer<'c> {
     reader: Reader<'c>,
-    /// No kept answer is about what is changed.
-    aside: Cell<bool>,
+    /// The change is not counted at the end: it was counted before, or no kept answer is about it.
+    counted: Cell<bool>,
 }
 
 impl Writer<'_> {
     /// Says that nothing in this transaction changes a kept answer: it only notes times, or what was seen.
     pub fn leaves_answers(&self) {
-        self.aside.set(true);
+        self.counted.set(true);
+    }
+
+    /// Says that all of this transaction is written: an answer that is worked out from now on is one from after it.
+    pub fn settle_answers(&self) -> Result<(), CatalogError> {
+        if self.counted.replace(true) {
+            return Ok(());
+        }
+        self.connection
+            .execute("UPDATE catalog SET changes = changes + 1", [])
+            .map(drop)
+            .map_err(|source| CatalogError::sql("count a change", source))
     }
 }
 
@@ -245,13 +256,9 @@ impl Catalog {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|source| CatalogError::sql(what, source))?;
-        let writer = Writer { reader: Reader { connection: &transaction }, aside: Cell::new(false) };
+        let writer = Writer { reader: Reader { connection: &transaction }, counted: Cell::new(false) };
         let outcome = work(&writer)?;
-        if !writer.aside.get() {
-            transaction
-                .execute("UPDATE catalog SET changes = changes + 1", [])
-                .map_err(|source| CatalogError::sql(what, source))?;
-        }
+        writer.settle_answers()?;
         transaction.commit().map_err(|source| CatalogError::sql(what, source))?;
         Ok(outcome)
     }

@@ -214,6 +214,16 @@ impl Folder {
         }
     }
 
+    /// Renames a folder to a name that nothing has, or an empty folder; `false` if anything else is in its way.
+    pub fn rename_over_empty(&self, name: &str, to: &Folder, new: &str) -> Result<bool, DiskError> {
+        match rustix::fs::renameat(&self.fd, name, &to.fd, new) {
+            Ok(()) => Ok(true),
+            // Not empty, no folder, or one that something is mounted on.
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR | Errno::BUSY | Errno::XDEV) => Ok(false),
+            Err(error) => Err(to.error("rename to", new, error)),
+        }
+    }
+
     /// Gives a file a second name; `false` if the filesystem has no hard links.
     pub fn link(&self, name: &str, to: &Folder, new: &str) -> Result<bool, DiskError> {
         match rustix::fs::linkat(&self.fd, name, &to.fd, new, AtFlags::empty()) {

@@ -46,7 +46,7 @@ pub(super) enum Place {
     Unnamed(UnnamedFile),
     /// Under its temporary name in this folder.
     Named(Arc<Folder>),
-    /// Under its final name, in a folder that is moved to its place with all that is in it.
+    /// Under its final name, in a tree that is moved to its place with all that is in it.
     Whole,
 }
 
@@ -77,11 +77,9 @@ impl Coming {
     }
 }
 
-/// Whether a name is that of a folder that we make here: these have numbers, and those that are moved as a whole
-/// (`whole`) have the names of their places.
-pub(super) fn is_ours(name: &[u8]) -> bool {
-    let numbered = !name.is_empty() && name.iter().all(u8::is_ascii_digit);
-    numbered || layout::prefix_of_name(name).is_some()
+/// Whether a name is that of a folder that we make here for files with temporary names: these have numbers.
+pub(super) fn is_numbered(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(u8::is_ascii_digit)
 }
 
 impl FolderDisk {
@@ -168,7 +166,7 @@ impl FolderDisk {
         match place {
             Place::Unnamed(_closed) => Ok(()),
             Place::Named(folder) => folder.unlink(self.temporary_name(object.handle).as_ref()).map(drop),
-            Place::Whole => self.drop_out_of_folder(object.id),
+            Place::Whole => self.drop_out_of_tree(object.id),
         }
     }
 
@@ -190,7 +188,7 @@ impl FolderDisk {
         let mut incoming = lock(&self.incoming);
         if incoming.staged.is_empty() {
             drop(incoming);
-            self.tidy_whole_folders()?;
+            self.tidy_whole_tree()?;
             incoming = lock(&self.incoming);
         }
         let made = incoming.made;

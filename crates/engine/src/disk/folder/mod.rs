@@ -28,7 +28,7 @@ use distbackup_core::model::{BLOCK, Bytes, ObjectId};
 
 use self::incoming::Incoming;
 pub(super) use self::sidecars::read_identity;
-use self::whole::WholeFolders;
+use self::whole::WholeTree;
 use super::layout;
 use super::port::{
     Disk, DiskError, Identity, Listed, Loose, OwnName, ReadBack, Space, StageError, Staged, Taken,
@@ -51,8 +51,8 @@ pub struct FolderDisk {
     incoming: Mutex<Incoming>,
     /// The folder of what comes in, held open to make files without a name; `None` if this filesystem cannot.
     unnamed: OnceLock<Option<Folder>>,
-    /// Folders of objects that are filled out of sight.
-    whole: WholeFolders,
+    /// The tree of objects that is filled out of sight.
+    whole: WholeTree,
     /// So many files without a name may be held at once.
     unnamed_max: usize,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
@@ -104,7 +104,7 @@ impl FolderDisk {
             next_handle: AtomicU64::new(0),
             incoming: Mutex::default(),
             unnamed: OnceLock::new(),
-            whole: WholeFolders::default(),
+            whole: WholeTree::default(),
             unnamed_max: platform::unnamed_files_max(),
             touched: Mutex::default(),
             sync_failure: Mutex::default(),
@@ -260,7 +260,7 @@ impl Disk for FolderDisk {
     }
 
     fn wants_one_batch(&self) -> bool {
-        self.fills_whole_folders()
+        self.fills_whole_tree()
     }
 
     fn clones(&self) -> Result<bool, DiskError> {

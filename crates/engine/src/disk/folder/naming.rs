@@ -22,6 +22,10 @@ impl FolderDisk {
     /// Gives each copy of a batch its final name; the contents are durable. The first error ends it: what has its name by
     /// then keeps it, and may not be recorded.
     pub(super) fn give_names(&self, batch: &mut [Waiting]) -> Result<(), DiskError> {
+        self.name_whole_tree(batch)?;
+        if batch.iter().all(|waiting| waiting.place.is_none()) {
+            return Ok(());
+        }
         let objects = self.root.folder_or_new(layout::OBJECTS)?;
         // Folder by folder: each is opened once, and its names come together.
         batch.sort_unstable_by_key(|waiting| waiting.object.id);
@@ -45,17 +49,10 @@ impl FolderDisk {
     fn name_each(&self, objects: &Folder, batch: &mut [Waiting]) -> Result<(), DiskError> {
         for together in batch.chunk_by_mut(|one, next| prefix(one) == prefix(next)) {
             let Some(prefix) = together.first().map(prefix) else { continue };
-            let whole = together.iter().filter(|waiting| matches!(waiting.place, Some(Place::Whole))).count();
-            if self.name_whole_folder(objects, prefix, whole)? {
-                for waiting in
-                    together.iter_mut().filter(|waiting| matches!(waiting.place, Some(Place::Whole)))
-                {
-                    waiting.place = None;
-                }
+            if together.iter().all(|waiting| waiting.place.is_none()) {
+                continue;
             }
-            if together.iter().any(|waiting| waiting.place.is_some()) {
-                self.name_one_by_one(&objects.folder_or_new(&layout::folder_name(prefix))?, together)?;
-            }
+            self.name_one_by_one(&objects.folder_or_new(&layout::folder_name(prefix))?, together)?;
             lock(&self.touched).insert(prefix);
         }
         Ok(())
@@ -66,7 +63,7 @@ impl FolderDisk {
             match &waiting.place {
                 Some(Place::Named(incoming)) => self.rename(incoming, &waiting.object, folder)?,
                 Some(Place::Unnamed(file)) => self.link(file, &waiting.object, folder)?,
-                Some(Place::Whole) => self.name_out_of_folder(waiting.object.id, folder)?,
+                Some(Place::Whole) => self.name_out_of_tree(waiting.object.id, folder)?,
                 None => {}
             }
             // What had no name is closed here.

@@ -12,8 +12,9 @@ use rustix::fs::FileType;
 use sha2::{Digest, Sha256};
 
 use super::FolderDisk;
-use super::incoming::{Coming, is_ours};
+use super::incoming::{Coming, is_numbered};
 use super::naming::Waiting;
+use super::whole::TREE;
 use crate::content::{Content, Segment};
 use crate::disk::layout;
 use crate::disk::port::{DiskError, StageError, Staged};
@@ -45,8 +46,8 @@ impl FolderDisk {
     /// Stages a content that lies in memory and was hashed there.
     pub(super) fn stage_hashed_content(&self, id: ObjectId, content: &[u8]) -> Result<Staged, StageError> {
         let size = Bytes(content.len() as u64);
-        if self.fills_whole_folders()
-            && let Some(handle) = self.stage_in_whole_folder(id, content)?
+        if self.fills_whole_tree()
+            && let Some(handle) = self.stage_in_whole_tree(id, content)?
         {
             return Ok(Staged { id, size, handle });
         }
@@ -155,9 +156,10 @@ impl FolderDisk {
         let mut bytes = self.forget_incoming();
         if let Some(incoming) = self.root.folder(layout::INCOMING)? {
             for name in incoming.names()? {
-                bytes += match std::str::from_utf8(&name).ok().filter(|_| is_ours(&name)) {
-                    Some(number) => remove_own_folder(&incoming, number)?,
-                    None => remove_file_or_link(&incoming, &name)?,
+                bytes += match std::str::from_utf8(&name) {
+                    Ok(TREE) => remove_tree(&incoming)?,
+                    Ok(number) if is_numbered(&name) => remove_own_folder(&incoming, number)?,
+                    _ => remove_file_or_link(&incoming, &name)?,
                 };
             }
         }
@@ -174,6 +176,26 @@ impl FolderDisk {
     pub(super) fn temporary_name(&self, handle: u64) -> String {
         format!("{:016x}-{handle}", self.random)
     }
+}
+
+/// The tree that the first copies come into, with all that we make in it.
+fn remove_tree(incoming: &Folder) -> Result<Bytes, DiskError> {
+    match incoming.look(TREE.as_ref())? {
+        Some(found) if found.kind == FileType::Directory => {}
+        _ => return remove_file_or_link(incoming, TREE.as_bytes()),
+    }
+    let mut bytes = Bytes(0);
+    if let Some(tree) = incoming.folder(TREE)? {
+        for name in tree.names()? {
+            bytes += match layout::prefix_of_name(&name) {
+                Some(prefix) => remove_own_folder(&tree, &layout::folder_name(prefix))?,
+                None => remove_file_or_link(&tree, &name)?,
+            };
+        }
+    }
+    // A folder in it is not ours, and keeps it.
+    let _not_empty = incoming.remove_folder(TREE.as_ref());
+    Ok(bytes)
 }
 
 /// One of the folders that files come into, with the files in it. If its name is that of something else, that goes.

@@ -1,41 +1,46 @@
-//! The first copies on a disk without any: made under their final names in folders that nobody sees yet.
+//! The first copies on a disk without any: made under their final names in a tree of folders that nobody sees yet.
 //!
-//! An object belongs into one of 4096 folders. While a disk has none of these, they can be filled in the folder of what
-//! comes in, and moved to their place when everything in them is durable: so one rename names all the copies of a folder, where
+//! An object belongs into one of 4096 folders. While a disk has none of these, they can be filled below the folder of what
+//! comes in, and take their place together when everything in them is durable: one rename names all the copies, where
 //! otherwise each is named on its own. That takes a content whose name is known before its file is made.
 //!
-//! Only a batch that has all that lies in such a folder may move it: what belongs to a later batch is not durable yet. The
-//! first commit ends all this: from then on nothing more comes into these folders, and what is left there is named one by one.
+//! Only a batch that has all that lies in the tree may move it: what belongs to a later batch is not durable yet. The
+//! first commit ends all this: from then on nothing more comes into the tree, and what is left there is named one by one.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use distbackup_core::model::{Bytes, ObjectId};
 
 use super::FolderDisk;
 use super::incoming::Place;
+use super::naming::Waiting;
 use super::staging::FILE_MODE;
 use crate::disk::layout;
 use crate::disk::port::{DiskError, StageError};
 use crate::disk::system::{Folder, meaning};
 use crate::platform;
 
-/// Whether copies may come into folders that are moved as a whole.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// The name of the tree, below the folder of what comes in.
+pub(super) const TREE: &str = "objects";
+
+/// Whether copies may come into the tree.
+#[derive(Debug, Default)]
 enum Intake {
     /// Nobody has looked whether the disk has objects.
     #[default]
     Unknown,
-    /// It has none. Held by whoever makes a copy, until the copy is noted.
-    Open,
+    /// It has none. Locked by whoever makes a copy, until the copy is noted. The tree is made for the first one, and held
+    /// open; `None` if something is in its way.
+    Open(OnceLock<Option<Folder>>),
     /// It has some, or is about to have some.
     Closed,
 }
 
-/// One of the 4096 folders on its way.
+/// One of the 4096 folders of the tree.
 #[derive(Debug, Default)]
 struct OnItsWay {
     /// We made it.
@@ -44,21 +49,23 @@ struct OnItsWay {
     copies: AtomicU32,
 }
 
-/// The folders on their way.
+/// The tree on its way.
 #[derive(Debug)]
-pub(super) struct WholeFolders {
+pub(super) struct WholeTree {
     intake: RwLock<Intake>,
+    /// We made it, and it was neither moved nor removed.
+    made: AtomicBool,
     folders: Box<[OnItsWay]>,
 }
 
-impl Default for WholeFolders {
+impl Default for WholeTree {
     fn default() -> Self {
         let folders = (0..layout::FOLDERS).map(|_| OnItsWay::default()).collect();
-        WholeFolders { intake: RwLock::default(), folders }
+        WholeTree { intake: RwLock::default(), made: AtomicBool::new(false), folders }
     }
 }
 
-impl WholeFolders {
+impl WholeTree {
     fn read(&self) -> RwLockReadGuard<'_, Intake> {
         self.intake.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,6 +76,11 @@ impl WholeFolders {
 
     fn of(&self, prefix: u16) -> &OnItsWay {
         &self.folders[usize::from(prefix % layout::FOLDERS)]
+    }
+
+    /// How many copies lie in it.
+    fn copies(&self) -> usize {
+        self.folders.iter().map(|folder| folder.copies.load(Ordering::Relaxed) as usize).sum()
     }
 
     /// A copy in a folder is not staged any more.
@@ -85,6 +97,11 @@ impl WholeFolders {
     pub fn forget(&self) {
         let mut intake = self.write();
         *intake = Intake::Unknown;
+        self.empty();
+    }
+
+    fn empty(&self) {
+        self.made.store(false, Ordering::Relaxed);
         for folder in &self.folders {
             folder.made.store(false, Ordering::Relaxed);
             folder.copies.store(0, Ordering::Relaxed);
@@ -93,20 +110,18 @@ impl WholeFolders {
 }
 
 impl FolderDisk {
-    /// Whether copies come into folders that are moved as a whole.
-    pub(super) fn fills_whole_folders(&self) -> bool {
-        let known = *self.whole.read();
-        match known {
-            Intake::Open => true,
-            Intake::Closed => false,
-            Intake::Unknown => {
-                let mut intake = self.whole.write();
-                if *intake == Intake::Unknown {
-                    *intake = if self.has_no_objects() { Intake::Open } else { Intake::Closed };
-                }
-                *intake == Intake::Open
-            }
+    /// Whether copies come into a tree that is moved as a whole.
+    pub(super) fn fills_whole_tree(&self) -> bool {
+        match *self.whole.read() {
+            Intake::Open(_) => return true,
+            Intake::Closed => return false,
+            Intake::Unknown => {}
         }
+        let mut intake = self.whole.write();
+        if matches!(*intake, Intake::Unknown) {
+            *intake = if self.has_no_objects() { Intake::Open(OnceLock::new()) } else { Intake::Closed };
+        }
+        matches!(*intake, Intake::Open(_))
     }
 
     /// Certain only where files without a name can be made: such a filesystem is a local one that is synced as a whole.
@@ -120,25 +135,32 @@ impl FolderDisk {
         empty && self.unnamed_folder().is_some()
     }
 
+    /// `None`: whatever is in the way, another way tells of it. A tree that is there is not ours, since what was left is
+    /// cleared before the first copy.
+    fn new_tree(&self) -> Option<Folder> {
+        let incoming = self.unnamed_folder()?;
+        incoming.make_folder(TREE).ok().filter(|made| *made)?;
+        self.whole.made.store(true, Ordering::Relaxed);
+        incoming.folder(TREE).ok()?
+    }
+
     /// Stages a content under its name in the folder that it belongs into; `None` if it has to come in by another way.
-    pub(super) fn stage_in_whole_folder(
+    pub(super) fn stage_in_whole_tree(
         &self,
         id: ObjectId,
         content: &[u8],
     ) -> Result<Option<u64>, StageError> {
-        let Some(incoming) = self.unnamed_folder() else { return Ok(None) };
         let intake = self.whole.read();
-        if *intake != Intake::Open {
-            return Ok(None);
-        }
+        let Intake::Open(tree) = &*intake else { return Ok(None) };
+        let Some(tree) = tree.get_or_init(|| self.new_tree()) else { return Ok(None) };
         let prefix = layout::prefix(id);
         let path = format!("{}/{id}", layout::folder_name(prefix));
-        let Some(file) = self.make_in_whole_folder(incoming, prefix, &path) else { return Ok(None) };
+        let Some(file) = self.make_in_whole_tree(tree, prefix, &path) else { return Ok(None) };
         if let Err(error) = file.write_all_at(content, 0) {
             // The first error counts; what cannot be removed now is a left-over (D16).
-            let _left_over = incoming.unlink(path.as_ref());
+            let _left_over = tree.unlink(path.as_ref());
             let size = Bytes(content.len() as u64);
-            return Err(meaning("write", incoming.path_of(&path), error, size).into());
+            return Err(meaning("write", tree.path_of(&path), error, size).into());
         }
         let handle = self.new_handle();
         self.whole.of(prefix).copies.fetch_add(1, Ordering::Relaxed);
@@ -148,10 +170,10 @@ impl FolderDisk {
     }
 
     /// `None`: whatever is in the way, another way tells of it.
-    fn make_in_whole_folder(&self, incoming: &Folder, prefix: u16, path: &str) -> Option<File> {
+    fn make_in_whole_tree(&self, tree: &Folder, prefix: u16, path: &str) -> Option<File> {
         let folder = self.whole.of(prefix);
         if !folder.made.load(Ordering::Acquire) {
-            match incoming.make_folder(&layout::folder_name(prefix)) {
+            match tree.make_folder(&layout::folder_name(prefix)) {
                 Ok(true) => folder.made.store(true, Ordering::Release),
                 // By another thread of ours, just now; or it is not ours, and then nothing comes into it.
                 Ok(false) if folder.made.load(Ordering::Acquire) => {}
@@ -159,32 +181,31 @@ impl FolderDisk {
             }
         }
         // There already: the same content is staged twice.
-        platform::create_beneath(incoming.as_fd(), path, FILE_MODE).ok()
+        platform::create_beneath(tree.as_fd(), path, FILE_MODE).ok()
     }
 
-    /// Moves a folder to its place, if all the copies in it are these; tells whether it did.
-    pub(super) fn name_whole_folder(
-        &self,
-        objects: &Folder,
-        prefix: u16,
-        copies: usize,
-    ) -> Result<bool, DiskError> {
-        let folder = self.whole.of(prefix);
-        let all = u32::try_from(copies).is_ok_and(|copies| copies == folder.copies.load(Ordering::Relaxed));
-        let Some(incoming) = self.unnamed_folder().filter(|_| copies > 0 && all) else { return Ok(false) };
-        let name = layout::folder_name(prefix);
-        if !incoming.rename_new(&name, objects, &name)? {
-            return Ok(false);
+    /// Moves the tree to the place of all objects, if the disk still has none and all the copies in the tree are in this
+    /// batch: then these have their names.
+    pub(super) fn name_whole_tree(&self, batch: &mut [Waiting]) -> Result<(), DiskError> {
+        let in_tree = |waiting: &&mut Waiting| matches!(waiting.place, Some(Place::Whole));
+        let copies = batch.iter_mut().filter(in_tree).count();
+        if copies == 0 || copies != self.whole.copies() {
+            return Ok(());
         }
-        folder.made.store(false, Ordering::Relaxed);
-        folder.copies.store(0, Ordering::Relaxed);
-        Ok(true)
+        let Some(incoming) = self.root.folder(layout::INCOMING)? else { return Ok(()) };
+        self.remove_empty_folders(&incoming)?;
+        if incoming.rename_over_empty(TREE, &self.root, layout::OBJECTS)? {
+            self.whole.empty();
+            batch.iter_mut().filter(in_tree).for_each(|waiting| waiting.place = None);
+        }
+        Ok(())
     }
 
-    /// Names one copy that lies in a folder which does not move as a whole.
-    pub(super) fn name_out_of_folder(&self, id: ObjectId, to: &Folder) -> Result<(), DiskError> {
+    /// Names one copy that lies in a tree which does not move as a whole.
+    pub(super) fn name_out_of_tree(&self, id: ObjectId, to: &Folder) -> Result<(), DiskError> {
         let prefix = layout::prefix(id);
-        let from = self.root.folder_or_new(layout::INCOMING)?.folder_or_new(&layout::folder_name(prefix))?;
+        let incoming = self.root.folder_or_new(layout::INCOMING)?;
+        let from = incoming.folder_or_new(TREE)?.folder_or_new(&layout::folder_name(prefix))?;
         let name = id.hex();
         if !from.rename_new(&name, to, &name)? {
             // Only a file that should be the same is replaced.
@@ -196,31 +217,49 @@ impl FolderDisk {
     }
 
     /// Removes a copy that is not wanted any more.
-    pub(super) fn drop_out_of_folder(&self, id: ObjectId) -> Result<(), DiskError> {
+    pub(super) fn drop_out_of_tree(&self, id: ObjectId) -> Result<(), DiskError> {
         let prefix = layout::prefix(id);
         self.whole.leave(prefix);
         let Some(incoming) = self.root.folder(layout::INCOMING)? else { return Ok(()) };
-        match incoming.folder(&layout::folder_name(prefix))? {
+        let Some(tree) = incoming.folder(TREE)? else { return Ok(()) };
+        match tree.folder(&layout::folder_name(prefix))? {
             Some(folder) => folder.unlink(id.hex().as_ref()).map(drop),
             None => Ok(()),
         }
     }
 
-    /// Removes folders of ours with nothing in them. What is in the way stays: the next visit clears it.
-    pub(super) fn tidy_whole_folders(&self) -> Result<(), DiskError> {
+    /// Removes the tree if nothing is in it. What is in the way stays: the next visit clears it.
+    pub(super) fn tidy_whole_tree(&self) -> Result<(), DiskError> {
         // Nobody makes a copy meanwhile.
-        let _alone = self.whole.write();
+        let mut intake = self.whole.write();
+        if !self.whole.made.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Some(incoming) = self.root.folder(layout::INCOMING)? else { return Ok(()) };
+        self.remove_empty_folders(&incoming)?;
+        if self.whole.copies() == 0 {
+            let _not_empty = incoming.remove_folder(TREE.as_ref());
+            self.whole.empty();
+            if let Intake::Open(_) = *intake {
+                *intake = Intake::Unknown;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes folders of the tree with nothing in them.
+    fn remove_empty_folders(&self, incoming: &Folder) -> Result<(), DiskError> {
         let empty = |folder: &OnItsWay| {
             folder.made.load(Ordering::Relaxed) && folder.copies.load(Ordering::Relaxed) == 0
         };
         if !self.whole.folders.iter().any(empty) {
             return Ok(());
         }
-        let Some(incoming) = self.root.folder(layout::INCOMING)? else { return Ok(()) };
+        let Some(tree) = incoming.folder(TREE)? else { return Ok(()) };
         for (prefix, folder) in (0..layout::FOLDERS).zip(&self.whole.folders) {
             if empty(folder) {
                 folder.made.store(false, Ordering::Relaxed);
-                let _not_empty = incoming.remove_folder(layout::folder_name(prefix).as_ref());
+                let _not_empty = tree.remove_folder(layout::folder_name(prefix).as_ref());
             }
         }
         Ok(())
@@ -229,7 +268,7 @@ impl FolderDisk {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use distbackup_core::model::DiskUuid;
     use sha2::{Digest as _, Sha256};
@@ -242,8 +281,8 @@ mod tests {
         ObjectId(Sha256::digest(content).into())
     }
 
-    struct Shelf {
-        room: tempfile::TempDir,
+    struct Shelf<R = tempfile::TempDir> {
+        room: R,
         disk: FolderDisk,
     }
 
@@ -259,9 +298,9 @@ mod tests {
         Some(Shelf { room, disk })
     }
 
-    impl Shelf {
+    impl<R: AsRef<Path>> Shelf<R> {
         fn path(&self, name: &str) -> PathBuf {
-            self.room.path().join("red").join(name)
+            self.room.as_ref().join("red").join(name)
         }
 
         fn stage(&self, content: &[u8]) -> Staged {
@@ -284,13 +323,18 @@ mod tests {
             read
         }
 
-        /// Names below the folder of what comes in.
-        fn incoming(&self) -> Vec<String> {
-            let folder = std::fs::read_dir(self.path(layout::INCOMING)).unwrap();
+        /// Names in a folder, by its path below the disk's.
+        fn names(&self, folder: &str) -> Vec<String> {
+            let folder = std::fs::read_dir(self.path(folder)).unwrap();
             let mut names: Vec<_> =
                 folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
             names
+        }
+
+        /// Names below the folder of what comes in.
+        fn incoming(&self) -> Vec<String> {
+            self.names(layout::INCOMING)
         }
     }
 
@@ -299,27 +343,46 @@ mod tests {
         (0..u32::MAX).map(u32::to_le_bytes).filter(move |content| layout::prefix(hash_one(content)) == prefix)
     }
 
-    #[test]
-    fn the_first_batch_moves_its_folders_to_their_places_and_leaves_none() {
-        let Some(shelf) = fresh() else { return };
-        let contents: Vec<_> = neighbours(0x0ab).take(3).chain(neighbours(0xfff).take(1)).collect();
-        let staged: Vec<_> = contents.iter().map(|content| shelf.stage(content)).collect();
-        assert_eq!(shelf.incoming(), ["0ab", "fff"]);
-        assert!(!contents.iter().any(|content| shelf.holds(content)), "nothing of it is to be seen");
-        let folder = std::fs::metadata(shelf.path("distbackup-incoming/0ab")).unwrap();
-        shelf.disk.commit(staged).unwrap();
-        assert!(contents.iter().all(|content| shelf.holds(content)));
-        let moved = std::fs::metadata(shelf.path("distbackup-objects/0ab")).unwrap();
+    fn inode(path: PathBuf) -> u64 {
         use std::os::unix::fs::MetadataExt as _;
-        assert_eq!((folder.ino(), folder.mode() & 0o777), (moved.ino(), 0o700), "it is the same folder");
-        assert!(shelf.incoming().is_empty());
-        // From now on copies are named one by one.
-        assert!(!shelf.disk.wants_one_batch());
-        let later = neighbours(0x0ab).nth(3).unwrap();
-        let staged = shelf.stage(&later);
-        assert!(shelf.incoming().is_empty());
-        shelf.disk.commit(vec![staged]).unwrap();
-        assert!(shelf.holds(&later));
+        std::fs::metadata(path).unwrap().ino()
+    }
+
+    #[test]
+    fn the_first_batch_takes_its_place_as_a_whole_and_leaves_nothing_behind() {
+        let Some(shelf) = fresh() else { return };
+        // Whoever made the folder of objects put nothing into it yet.
+        for there in [false, true] {
+            let _fresh = std::fs::remove_dir_all(shelf.path("distbackup-objects"));
+            if there {
+                std::fs::create_dir(shelf.path("distbackup-objects")).unwrap();
+            }
+            let shelf = Shelf { disk: FolderDisk::open(&shelf.path("")).unwrap(), room: shelf.room.path() };
+            let contents: Vec<_> = neighbours(0x0ab).take(3).chain(neighbours(0xfff).take(1)).collect();
+            let staged: Vec<_> = contents.iter().map(|content| shelf.stage(content)).collect();
+            let given_up = shelf.stage(&neighbours(0x123).next().unwrap());
+            shelf.disk.discard(given_up).unwrap();
+            assert_eq!(shelf.incoming(), [TREE]);
+            assert!(!contents.iter().any(|content| shelf.holds(content)), "nothing of it is to be seen");
+            let tree = inode(shelf.path("distbackup-incoming/objects"));
+            shelf.disk.commit(staged).unwrap();
+            assert!(contents.iter().all(|content| shelf.holds(content)));
+            assert_eq!(tree, inode(shelf.path("distbackup-objects")), "it is the same folder");
+            assert_eq!(shelf.names("distbackup-objects"), ["0ab", "fff"]);
+            use std::os::unix::fs::PermissionsExt as _;
+            for folder in ["distbackup-objects", "distbackup-objects/0ab"] {
+                let mode = std::fs::metadata(shelf.path(folder)).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o700);
+            }
+            assert!(shelf.incoming().is_empty());
+            // From now on copies are named one by one.
+            assert!(!shelf.disk.wants_one_batch());
+            let later = neighbours(0x0ab).nth(3).unwrap();
+            let staged = shelf.stage(&later);
+            assert!(shelf.incoming().is_empty());
+            shelf.disk.commit(vec![staged]).unwrap();
+            assert!(shelf.holds(&later));
+        }
     }
 
     #[test]
@@ -331,7 +394,7 @@ mod tests {
         assert!(shelf.holds(&first) && !shelf.holds(&second));
         // Nothing more comes in beside what waits there.
         let beside = shelf.stage(&third);
-        assert_eq!(std::fs::read_dir(shelf.path("distbackup-incoming/123")).unwrap().count(), 1);
+        assert_eq!(shelf.names("distbackup-incoming/objects/123").len(), 1);
         shelf.disk.commit(vec![late, beside]).unwrap();
         assert!(shelf.holds(&first) && shelf.holds(&second) && shelf.holds(&third));
         assert!(shelf.incoming().is_empty());
@@ -349,22 +412,46 @@ mod tests {
     }
 
     #[test]
-    fn d15_what_appears_in_the_place_of_a_folder_or_on_the_way_stays_and_everything_arrives() {
+    fn a_batch_without_anything_in_the_tree_leaves_no_tree() {
+        let Some(shelf) = fresh() else { return };
+        let staged = shelf.disk.stage(&mut InMemory::new(b"long")).unwrap();
+        shelf.disk.commit(vec![staged]).unwrap();
+        assert!(shelf.holds(b"long") && shelf.incoming().is_empty());
+    }
+
+    #[test]
+    fn d15_what_appears_in_the_place_of_objects_or_on_the_way_stays_and_everything_arrives() {
         let Some(shelf) = fresh() else { return };
         // Somebody's folder in the way of what comes in: nothing comes into it.
-        std::fs::create_dir(shelf.path("distbackup-incoming/777")).unwrap();
+        let first = shelf.stage(&neighbours(0x776).next().unwrap());
+        std::fs::create_dir(shelf.path("distbackup-incoming/objects/777")).unwrap();
         let [one, other] = neighbours(0x777).take(2).collect::<Vec<_>>().try_into().unwrap();
         let staged = shelf.stage(&one);
-        assert_eq!(std::fs::read_dir(shelf.path("distbackup-incoming/777")).unwrap().count(), 0);
+        assert!(shelf.names("distbackup-incoming/objects/777").is_empty());
         // And one in its place.
         let elsewhere = neighbours(0x778).next().unwrap();
-        let batch = vec![staged, shelf.stage(&other), shelf.stage(&elsewhere)];
+        let batch = vec![first, staged, shelf.stage(&other), shelf.stage(&elsewhere)];
         std::fs::create_dir_all(shelf.path("distbackup-objects/778")).unwrap();
         std::fs::write(shelf.path("distbackup-objects/778/mine"), "mine").unwrap();
         shelf.disk.commit(batch).unwrap();
         assert!(shelf.holds(&one) && shelf.holds(&other) && shelf.holds(&elsewhere));
         assert_eq!(std::fs::read(shelf.path("distbackup-objects/778/mine")).unwrap(), b"mine");
-        assert_eq!(shelf.incoming(), ["777"]);
+        assert_eq!(shelf.names("distbackup-incoming/objects"), ["777"]);
+        // A tree that is there is not ours.
+        let Some(shelf) = fresh() else { return };
+        std::fs::create_dir(shelf.path("distbackup-incoming/objects")).unwrap();
+        let staged = shelf.stage(&one);
+        assert!(shelf.names("distbackup-incoming/objects").is_empty());
+        shelf.disk.commit(vec![staged]).unwrap();
+        assert!(shelf.holds(&one));
+        assert_eq!(shelf.incoming(), ["objects"]);
+        // What leads elsewhere is never replaced by the tree.
+        let Some(shelf) = fresh() else { return };
+        let staged = shelf.stage(&one);
+        std::os::unix::fs::symlink("elsewhere", shelf.path("distbackup-objects")).unwrap();
+        assert!(matches!(shelf.disk.commit(vec![staged]), Err(DiskError::Foreign { .. })));
+        assert!(std::fs::symlink_metadata(shelf.path("distbackup-objects")).unwrap().is_symlink());
+        assert!(shelf.incoming().is_empty());
     }
 
     #[test]
@@ -373,7 +460,7 @@ mod tests {
         let contents: Vec<_> = neighbours(0x9ab).take(3).collect();
         let mut staged: Vec<_> = contents.iter().map(|content| shelf.stage(content)).collect();
         shelf.disk.discard(staged.pop().unwrap()).unwrap();
-        assert_eq!(std::fs::read_dir(shelf.path("distbackup-incoming/9ab")).unwrap().count(), 2);
+        assert_eq!(shelf.names("distbackup-incoming/objects/9ab").len(), 2);
         for staged in staged {
             shelf.disk.discard(staged).unwrap();
         }

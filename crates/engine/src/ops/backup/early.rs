@@ -13,17 +13,15 @@ use std::time::Instant;
 use distbackup_core::model::{Bytes, DirNo, ObjectId, billed};
 
 use super::BackupOptions;
-use super::execute::WRITE_OUT_FILES;
+use super::execute::WRITE_OUT_EVERY;
 use crate::catalog::{Catalog, DiskRow};
 use crate::disk::{Disk, Staged};
 use crate::ops::OpError;
 use crate::ops::update::Taker;
 
-/// How far the disk has come.
+/// What the thread that lets the disk write is told.
 #[derive(Debug, Default)]
 struct Writing {
-    staged: usize,
-    asked: usize,
     /// No more will come.
     complete: bool,
     over: bool,
@@ -39,7 +37,7 @@ pub struct Early<'d> {
     off: AtomicBool,
     /// `None`: just being staged.
     staged: Mutex<HashMap<ObjectId, Option<Staged>>>,
-    /// What the thread that lets the disk write has to know, and what wakes it.
+    /// What that thread is told, and what wakes it.
     writing: (Mutex<Writing>, Condvar),
     /// When copying began.
     pub(super) began: Instant,
@@ -83,30 +81,20 @@ impl<'d> Early<'d> {
 
     fn write_out(&self) {
         let (writing, wake) = &self.writing;
-        let mut now = lock(writing);
         loop {
-            let waits = now.staged - now.asked;
-            if now.over {
+            let waits = |now: &mut Writing| !now.complete && !now.over;
+            let waited = wake.wait_timeout_while(lock(writing), WRITE_OUT_EVERY, waits);
+            let now = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let (last, over) = (now.complete, now.over);
+            drop(now);
+            if over {
                 return;
             }
-            if waits >= WRITE_OUT_FILES || (now.complete && waits > 0) {
-                now.asked = now.staged;
-                drop(now);
-                // The disk remembers that it failed, and takes no batch any more (N1).
-                let _remembered = self.disk.sync();
-                now = lock(writing);
-            } else {
-                now = wake.wait(now).unwrap_or_else(PoisonError::into_inner);
+            // The disk remembers that it failed, and takes no batch any more (N1).
+            let _remembered = self.disk.sync();
+            if last {
+                return;
             }
-        }
-    }
-
-    /// Wakes the thread that writes out only when there is enough for it.
-    fn note_staged(&self) {
-        let mut writing = lock(&self.writing.0);
-        writing.staged += 1;
-        if writing.staged - writing.asked >= WRITE_OUT_FILES {
-            self.writing.1.notify_one();
         }
     }
 
@@ -191,7 +179,6 @@ impl Taker for Early<'_> {
         match self.disk.stage_hashed(id, content) {
             Ok(staged) => {
                 lock(&self.staged).insert(id, Some(staged));
-                self.note_staged();
             }
             // The visit reads it again, and tells what is wrong with the disk if it still is.
             Err(_) => {

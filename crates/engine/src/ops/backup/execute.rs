@@ -15,6 +15,7 @@ use distbackup_core::plan::{PlannedCopy, Tally, VisitPlan};
 
 use super::ledger::Ledger;
 use super::origins::{Copies, record_rot};
+use super::prepare::Preparation;
 use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
 use super::sources::Finder;
@@ -33,8 +34,8 @@ const BATCH_BYTES: u64 = 2 << 30;
 /// A disk without objects takes the first copies in one go with less work: so many and for so long, if that is quick.
 const FIRST_FILES: usize = 8 * BATCH_FILES;
 const FIRST_LASTS: Duration = Duration::from_secs(20);
-/// Of these, as many are written to the disk while the next ones are staged.
-pub(super) const WRITE_OUT_FILES: usize = 2 * BATCH_FILES;
+/// While these are staged the disk is asked to write so often: more often, and both are slower for it.
+pub(super) const WRITE_OUT_EVERY: Duration = Duration::from_secs(3);
 /// Sources that are kept open because victims go for them: bounded by the open files a process may have.
 ///
 /// The first batch has one such copy, each later one twice as many: whoever pulls the plug early has lost
@@ -108,13 +109,14 @@ fn copy_all(
         early.discard();
     }
     let one_batch = options.streams > 1 && !options.read_back && visit.disk.wants_one_batch();
-    let first_until = one_batch.then(|| Instant::now() + FIRST_LASTS);
-    let (written_out, flying) = (0, None);
+    let written_out = Instant::now();
+    let first_until = one_batch.then(|| written_out + FIRST_LASTS);
+    let flying = None;
     let mut copier =
         Copier { visit, options, loaded, tools: &tools, outcome, failed, first_until, written_out, flying };
     let copied = copier.copy_all(plan);
     // What was staged before is good whatever came after it.
-    let settled = copier.land();
+    let settled = copier.land_last(copied.is_ok());
     copied.and(settled)
 }
 
@@ -128,8 +130,8 @@ struct Copier<'c, 'v> {
     failed: &'c mut Failed,
     /// While the first copies on a disk are staged, to be committed together: until when.
     first_until: Option<Instant>,
-    /// How many of these the disk was asked to write.
-    written_out: usize,
+    /// When the disk was asked to write them last.
+    written_out: Instant,
     /// Staged, and not durable yet.
     flying: Option<Batch>,
 }
@@ -147,7 +149,7 @@ impl Copier<'_, '_> {
             let over = batch.len() >= BATCH_FILES || bytes + size > BATCH_BYTES || open + opened > open_max;
             if over && !batch.is_empty() {
                 if bytes + size > BATCH_BYTES {
-                    self.first_until = None;
+                    self.end_first()?;
                 }
                 self.run_batch(std::mem::take(&mut batch))?;
                 if open > 0 {
@@ -173,14 +175,15 @@ impl Copier<'_, '_> {
 
     /// Stages a batch while the one before lands.
     ///
-    /// The first copies on a disk do not land before the last of them is staged; meanwhile the system is asked to write.
+    /// The first copies on a disk do not land before the last of them is staged, and nothing else is staged before they did: so
+    /// they can take their place together. Meanwhile the system is asked to write.
     /// One thing at a time where copies were removed for it, so that no more of them are missing than one batch has, and
     /// on a disk that is slower when two things go on.
     fn run_batch(&mut self, batch: Vec<PlannedCopy<'_>>) -> Result<(), OpError> {
         let makes_room = batch.iter().any(|copy| !copy.victims.is_empty());
         let alone = makes_room || self.options.streams < 2 || self.options.read_back;
         if alone {
-            self.first_until = None;
+            self.end_first()?;
             self.land()?;
         }
         let first = self.first_until.is_some();
@@ -209,29 +212,45 @@ impl Copier<'_, '_> {
         // Early copies are all there: to wait for the last of them risks nothing more.
         let early = self.tools.early.is_some_and(|early| !early.is_empty());
         let few = flying.copied.len() + BATCH_FILES <= FIRST_FILES;
-        self.first_until = self.first_until.filter(|until| early || (few && Instant::now() < *until));
+        if self.first_until.is_some_and(|until| !early && !(few && Instant::now() < until)) {
+            self.end_first()?;
+        }
         if alone { self.land() } else { Ok(()) }
     }
 
-    /// Lets the disk write what was staged so far, if that is enough to pay.
+    /// From now on copies land while the next ones are staged.
+    fn end_first(&mut self) -> Result<(), OpError> {
+        match self.first_until.take() {
+            Some(_) => self.land(),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the disk write what was staged so far, if it is time.
     fn write_out(&mut self) -> Result<(), OpError> {
-        let staged = self.flying.as_ref().map_or(0, |flying| flying.copied.len());
-        if staged < self.written_out + WRITE_OUT_FILES || self.tools.early.is_some() {
+        if self.written_out.elapsed() < WRITE_OUT_EVERY || self.tools.early.is_some() {
             return Ok(());
         }
-        self.written_out = staged;
-        self.visit.disk.sync().map_err(OpError::disk(&self.visit.row.name))
+        let written = self.visit.disk.sync().map_err(OpError::disk(&self.visit.row.name));
+        self.written_out = Instant::now();
+        written
     }
 
     /// Makes what was staged durable, claims it, and notes what could not be copied.
     fn land(&mut self) -> Result<(), OpError> {
+        self.land_last(false)
+    }
+
+    /// As [`Copier::land`]; if it is the `last` batch of the visit, its end is prepared meanwhile.
+    fn land_last(&mut self, last: bool) -> Result<(), OpError> {
         let Some(batch) = self.flying.take() else { return Ok(()) };
         self.failed.displaced += batch.displaced.len() as u64;
         for (what, path, why) in batch.left_out.into_iter().chain(batch.unfit) {
             self.outcome.problems.add(&path, why);
             self.failed.unreadable.push(what);
         }
-        let not_copied = finish(self.visit, self.tools, batch.copied, self.outcome)?;
+        let preparation = last.then(|| Preparation::of(self.visit));
+        let not_copied = finish_with(self.visit, self.tools, batch.copied, self.outcome, preparation)?;
         self.failed.unreadable.extend(not_copied.into_iter().map(PlanRow::Known));
         Ok(())
     }
@@ -360,6 +379,17 @@ pub fn finish(
     copied: Vec<Copied>,
     outcome: &mut VisitOutcome,
 ) -> Result<Vec<ObjectNo>, OpError> {
+    finish_with(visit, tools, copied, outcome, None)
+}
+
+/// As [`finish`]; prepares the end of the visit meanwhile, if that is asked for and pays.
+fn finish_with(
+    visit: &mut Visit<'_>,
+    tools: &Tools<'_>,
+    copied: Vec<Copied>,
+    outcome: &mut VisitOutcome,
+    preparation: Option<Preparation<'_>>,
+) -> Result<Vec<ObjectNo>, OpError> {
     let (disk, name) = (visit.row.disk, visit.row.name.clone());
     let mut seen: HashSet<ObjectId> = HashSet::new();
     let mut batch = Vec::new();
@@ -401,14 +431,14 @@ pub fn finish(
         Some(streams) => {
             commit()?;
             let checked = read_back::check(visit, streams, &written)?;
-            (record(visit, &landed, &checked, || Ok(()))?, checked)
+            (record(visit, &landed, &checked, None, || Ok(()))?, checked)
         }
         // The claims are written down while the disk works, and committed when it is done.
         None => std::thread::scope(|scope| {
             let committing = scope.spawn(commit);
             let committed = || committing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let checked = HashMap::new();
-            record(visit, &landed, &checked, committed).map(|bad| (bad, checked))
+            record(visit, &landed, &checked, preparation, committed).map(|bad| (bad, checked))
         })?,
     };
     count(visit, outcome, &landed, &checked, &bad)?;
@@ -421,10 +451,12 @@ fn record(
     visit: &mut Visit<'_>,
     landed: &[Landed],
     checked: &HashMap<ObjectId, Checked>,
+    preparation: Option<Preparation<'_>>,
     committed: impl FnOnce() -> Result<(), OpError>,
 ) -> Result<BTreeMap<ObjectId, ObjectNo>, OpError> {
     let (disk, run, now_ns) = (visit.row.disk, visit.run, visit.time.now_ns);
     let mut bad = BTreeMap::new();
+    let mut prepared = None;
     visit.catalog.write("record copies", |writer| -> Result<(), OpError> {
         let mut proofs = [None; 2];
         let mut claims = Vec::with_capacity(landed.len());
@@ -469,9 +501,13 @@ fn record(
         }
         writer.claim_copies(disk, claims)?;
         writer.advance_generation()?;
+        if let Some(preparation) = preparation {
+            prepared = preparation.within(writer, landed.len())?;
+        }
         // No claim counts before this transaction ends, and it ends only with what is durable (N1).
         committed()
     })?;
+    visit.prepared = prepared;
     Ok(bad)
 }
 

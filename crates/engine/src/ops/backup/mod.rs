@@ -10,6 +10,7 @@ mod early;
 mod execute;
 mod ledger;
 mod origins;
+mod prepare;
 mod publish;
 mod read_back;
 mod reconcile;
@@ -38,6 +39,7 @@ pub use early::Early;
 use ledger::Ledger;
 pub use origins::Holder;
 pub(super) use origins::{BadCopy, Givers};
+use prepare::Prepared;
 pub use read_back::ReadBackOutcome;
 pub use reconcile::Reconciled;
 pub(super) use stage::Watched;
@@ -134,6 +136,8 @@ pub struct Visit<'a> {
     pub(super) observer: &'a dyn Observer,
     /// Copies that are staged on the disk already.
     early: Option<&'a Early<'a>>,
+    /// What the visit leaves besides the catalog, as far as it is ready.
+    prepared: Option<Prepared>,
     writing: bool,
     /// The disk may have gone back in time: nothing on it is deleted (N5).
     pub(super) deletions_forbidden: bool,
@@ -236,6 +240,7 @@ impl<'a> Visit<'a> {
             run,
             observer,
             early: None,
+            prepared: None,
             writing: false,
             deletions_forbidden: false,
             compared: false,

@@ -5,11 +5,11 @@ use std::path::Path;
 use distbackup_core::model::Bytes;
 
 use super::Visit;
-use crate::catalog::{Answer, inspect};
+use super::prepare::{self, Page, Preparation, Prepared};
+use crate::catalog::inspect;
 use crate::disk::DiskError;
-use crate::ops::page::{self, PageTree};
-use crate::ops::{OpError, ahead, tempdir::TempFolder};
-use crate::progress::{Event, Observer, Phase};
+use crate::ops::{OpError, ahead, page, tempdir::TempFolder};
+use crate::progress::{Event, Phase};
 
 /// For people who have the disk but not this program.
 const RESTORE_TXT: &str = include_str!("../../../recovery/RESTORE.txt");
@@ -28,9 +28,9 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
         return Ok(!interrupted && refresh_page(visit));
     }
     visit.observer.event(Event::Begin { phase: Phase::Publish, files: 1, bytes: Bytes(0) });
-    let written = write_copy_and_tree(visit, interrupted, differs || !recorded);
+    let written = write_copy_and_rest(visit, interrupted, differs || !recorded);
     visit.observer.event(Event::End);
-    let (page, answers) = written?;
+    let prepared = written?;
     if interrupted {
         // The claims are true, but the visit did not end as planned: its evidence settles at the next one, which also
         // brings the page up to date. Nobody who says stop wants to wait for that.
@@ -38,75 +38,46 @@ pub fn publish(visit: &mut Visit<'_>, interrupted: bool) -> Result<bool, OpError
     }
     let (disk, now_ns) = (visit.row.disk, visit.time.now_ns);
     visit.catalog.write_aside("record the end of a visit", |writer| writer.record_visit_end(disk, now_ns))?;
-    for answer in answers {
+    let Some(Prepared { page, answers, .. }) = prepared else { return Ok(true) };
+    match answers {
         // One that cannot be kept is worked out when it is asked for.
-        let _kept = visit.catalog.read().keep(&answer);
+        Ok(answers) => answers.iter().for_each(|answer| _ = visit.catalog.read().keep(answer)),
+        // An answer costs no visit.
+        Err(error) => ahead::tell_failure(visit.observer, &error),
     }
-    tell_of_page(visit, page.and_then(|page| page.map_or(Ok(true), |page| finish_page(visit, &page))));
+    let page = match page {
+        Some(page) => page.and_then(|page| finish_page(visit, &page)),
+        None => take_page_away(visit),
+    };
+    tell_of_page(visit, page);
     Ok(true)
 }
 
-/// A page whose tree is written.
-struct Page {
-    folder: TempFolder,
-    data: String,
-    tree: PageTree,
-}
-
-/// Writes the catalog onto the disk. Beside that, the tree of the page is written, and what people ask after a visit is
-/// worked out: all three only read the catalog, and take about as long as each other.
-///
-/// An error of the page is one inside; without one to be made there is none.
-fn write_copy_and_tree(
+/// Writes the catalog onto the disk. Beside that the rest is prepared, unless it was before, or the visit is interrupted: all
+/// of it only reads the catalog, and takes about as long.
+fn write_copy_and_rest(
     visit: &mut Visit<'_>,
     interrupted: bool,
     in_question: bool,
-) -> Result<Beside, OpError> {
+) -> Result<Option<Prepared>, OpError> {
     visit.begin_writing()?;
-    if interrupted {
-        write_copy(visit, in_question)?;
-        return Ok((Ok(None), Vec::new()));
+    let changes = visit.catalog.read().changes()?;
+    let before = visit.prepared.take().filter(|prepared| prepared.changes == changes);
+    if interrupted || before.is_some() {
+        return write_copy(visit, in_question).map(|()| before);
     }
-    let wanted = page::is_wanted(&visit.catalog.read())?;
-    let beside = if wanted { Some(beside_catalog(visit)?) } else { None };
-    let (observer, data, now_ns, disk) =
-        (Unseen(visit.observer), data_of(visit), visit.time.now_ns, visit.row.disk);
+    let preparation = Preparation::of(visit);
     let (view, other_view) = (visit.catalog.view()?, visit.catalog.view()?);
-    let (copied, tree, answers) = std::thread::scope(|scope| {
-        let (folder, data) = (beside.as_ref().map(TempFolder::path), &data);
-        let tree =
-            scope.spawn(move || folder.map(|folder| page::write_tree(view.read(), folder, data, &observer)));
-        let answers = scope.spawn(move || ahead::answers_after_visit(&other_view.read(), now_ns, disk));
+    let (copied, page, answers) = std::thread::scope(|scope| {
+        let preparation = &preparation;
+        let page = scope.spawn(move || preparation.page(view.read()));
+        let answers = scope.spawn(move || preparation.answers(&other_view.read()));
         let copied = write_copy(visit, in_question);
-        let tree = tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let page = page.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let answers = answers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (copied, tree, answers)
+        (copied, page, answers)
     });
-    copied?;
-    let page = match (beside, tree) {
-        (Some(folder), Some(tree)) => tree.map(|tree| Some(Page { folder, data, tree })),
-        _ => take_page_away(visit).map(|_| None),
-    };
-    // An answer costs no visit.
-    let answers = answers.unwrap_or_else(|error| {
-        ahead::tell_failure(visit.observer, &error);
-        Vec::new()
-    });
-    Ok((page, answers))
-}
-
-/// A page to be finished, and answers to be kept.
-type Beside = (Result<Option<Page>, OpError>, Vec<Answer>);
-
-/// Watches nothing, and stops when another one says so.
-struct Unseen<'o>(&'o dyn Observer);
-
-impl Observer for Unseen<'_> {
-    fn event(&self, _: Event<'_>) {}
-
-    fn stop_requested(&self) -> bool {
-        self.0.stop_requested()
-    }
+    copied.map(|()| Some(Prepared { changes, page, answers }))
 }
 
 /// Puts the page onto the disk by which the catalog can be browsed there, or takes it away if nobody wants it, unless it
@@ -132,7 +103,7 @@ fn write_page(visit: &Visit<'_>) -> Result<bool, OpError> {
     if !page::is_wanted(&visit.catalog.read())? {
         return take_page_away(visit);
     }
-    let data = data_of(visit);
+    let data = prepare::data_of(visit);
     if visit.disk.page_data().map_err(OpError::disk(&visit.row.name))?.as_ref() == Some(&data) {
         return Ok(false);
     }
@@ -142,11 +113,6 @@ fn write_page(visit: &Visit<'_>) -> Result<bool, OpError> {
     let tree = page::write_tree(visit.catalog.read(), folder.path(), &data, visit.observer);
     visit.observer.event(Event::End);
     finish_page(visit, &Page { folder, data, tree: tree? })
-}
-
-/// Each visit that writes has a stamp of its own: so the data of a page say of which state they are.
-fn data_of(visit: &Visit<'_>) -> String {
-    format!("{}-{:016x}", visit.row.stamp.counter, visit.row.stamp.random)
 }
 
 /// Tells whether there was one.
@@ -164,10 +130,8 @@ fn finish_page(visit: &Visit<'_>, page: &Page) -> Result<bool, OpError> {
     Ok(true)
 }
 
-/// A folder beside the PC's catalog: there is room for one more, and it is as private.
 fn beside_catalog(visit: &Visit<'_>) -> Result<TempFolder, OpError> {
-    let beside = visit.catalog.path().parent().map_or_else(std::env::temp_dir, |folder| folder.to_owned());
-    TempFolder::inside(&beside).map_err(OpError::io("make a folder in", beside))
+    prepare::beside(visit.catalog.path())
 }
 
 /// With `in_question` the copy that is there may be damaged: it is looked at before it becomes the previous one (C4).
