@@ -270,7 +270,7 @@ fn d2_a_published_catalog_and_the_one_before_survive_a_power_cut() {
     let contents = [b"one", b"two"];
     for content in contents {
         std::fs::write(local.path(), content).unwrap();
-        bench.disk().publish_catalog(local.path()).unwrap();
+        bench.disk().publish_catalog(local.path(), Box::new(|| Ok(()))).unwrap();
     }
     assert!(bench.power_cut(PowerCut::LoseAll));
     assert!(bench.disk().fetch_catalog(local.path()).unwrap());
@@ -300,7 +300,7 @@ fn d4_a_full_disk_says_so_leaves_nothing_behind_and_takes_what_fits() {
     let disk = FolderDisk::create(&folder, &identity()).unwrap();
     let catalog = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(catalog.path(), b"small").unwrap();
-    let published = disk.publish_catalog(catalog.path()).unwrap();
+    let published = disk.publish_catalog(catalog.path(), Box::new(|| Ok(()))).unwrap();
 
     let error = disk.stage(&mut InMemory::new(&vec![1; 3 << 20])).unwrap_err();
     assert!(
@@ -308,7 +308,7 @@ fn d4_a_full_disk_says_so_leaves_nothing_behind_and_takes_what_fits() {
         "{error}"
     );
     std::fs::write(catalog.path(), vec![2; 2 << 20]).unwrap();
-    assert!(matches!(disk.publish_catalog(catalog.path()), Err(DiskError::Full { .. })));
+    assert!(matches!(disk.publish_catalog(catalog.path(), Box::new(|| Ok(()))), Err(DiskError::Full { .. })));
     assert_eq!(disk.catalog_hash(), Some(published));
     assert_eq!(incoming(&folder), 0);
 
@@ -360,7 +360,7 @@ fn d17_a_fat_disk_works_up_to_its_largest_file() {
     let catalog = tempfile::NamedTempFile::new().unwrap();
     for content in [b"one", b"two"] {
         std::fs::write(catalog.path(), content).unwrap();
-        disk.publish_catalog(catalog.path()).unwrap();
+        disk.publish_catalog(catalog.path(), Box::new(|| Ok(()))).unwrap();
     }
     assert_eq!(std::fs::read(folder.join("distbackup.sqlite.previous")).unwrap(), b"one");
     assert_eq!(incoming(&folder), 0);

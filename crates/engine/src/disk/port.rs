@@ -337,7 +337,14 @@ pub trait Disk: Sync {
 
     /// Replaces the catalog copy atomically and durably by the local file `from`, keeps the previous one as
     /// `distbackup.sqlite.previous`; returns the SHA-256 of what was read back from the disk before the rename.
-    fn publish_catalog(&self, from: &std::path::Path) -> Result<ObjectId, DiskError>;
+    ///
+    /// `check` is asked when the new one is durable and before it takes its place: so what takes a while to be found out can be
+    /// found out meanwhile. If it fails, everything stays as it was.
+    fn publish_catalog(
+        &self,
+        from: &std::path::Path,
+        check: Box<dyn FnOnce() -> io::Result<()> + '_>,
+    ) -> Result<ObjectId, DiskError>;
 
     /// Replaces the page by which the catalog can be browsed: `from` is a local folder with `CATALOG.html` and
     /// `distbackup-catalog/DATA`. At every instant the page on the disk is the old one or the new one, and its data are

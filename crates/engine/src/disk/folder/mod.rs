@@ -346,8 +346,12 @@ impl Disk for FolderDisk {
         }
     }
 
-    fn publish_catalog(&self, from: &Path) -> Result<ObjectId, DiskError> {
-        self.publish(from)
+    fn publish_catalog(
+        &self,
+        from: &Path,
+        check: Box<dyn FnOnce() -> io::Result<()> + '_>,
+    ) -> Result<ObjectId, DiskError> {
+        self.publish(from, check)
     }
 
     fn publish_page(&self, from: &Path, data: &str) -> Result<(), DiskError> {

@@ -174,9 +174,14 @@ impl FolderDisk {
         }
     }
 
-    pub(super) fn publish(&self, from: &Path) -> Result<ObjectId, DiskError> {
+    pub(super) fn publish(
+        &self,
+        from: &Path,
+        check: impl FnOnce() -> io::Result<()>,
+    ) -> Result<ObjectId, DiskError> {
         let local = |source| DiskError::Io { action: "read", path: from.to_owned(), source };
         let (draft, id) = self.draft_copy(&mut File::open(from).map_err(local)?, &local)?;
+        check().map_err(local)?;
         if self.root.has_file(layout::CATALOG)? {
             self.keep_previous_catalog()?;
         }

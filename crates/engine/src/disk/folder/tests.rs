@@ -500,7 +500,7 @@ fn n11_the_catalog_copy_is_private_and_the_previous_one_is_kept() {
     for content in [b"one".as_slice(), b"two", b"two", b"three"] {
         std::fs::write(&local, content).unwrap();
         std::fs::write(shelf.path("distbackup.sqlite-wal"), b"of an older copy").unwrap();
-        assert_eq!(shelf.disk.publish_catalog(&local).unwrap(), hash(content));
+        assert_eq!(shelf.disk.publish_catalog(&local, Box::new(|| Ok(()))).unwrap(), hash(content));
         assert_eq!(shelf.disk.catalog_hash(), Some(hash(content)));
         assert!(shelf.disk.fetch_catalog(&fetched).unwrap());
         assert_eq!(std::fs::read(&fetched).unwrap(), content);
@@ -516,7 +516,15 @@ fn n11_the_catalog_copy_is_private_and_the_previous_one_is_kept() {
     // Somebody has linked both names to one file: still no left-over.
     std::fs::remove_file(shelf.path("distbackup.sqlite.previous")).unwrap();
     std::fs::hard_link(shelf.path("distbackup.sqlite"), shelf.path("distbackup.sqlite.previous")).unwrap();
-    shelf.disk.publish_catalog(&local).unwrap();
+    shelf.disk.publish_catalog(&local, Box::new(|| Ok(()))).unwrap();
+    assert_eq!(shelf.incoming(), 0);
+    // One that is found damaged on its way does not arrive.
+    std::fs::write(&local, b"damaged").unwrap();
+    let damaged = || Err(std::io::ErrorKind::InvalidData.into());
+    assert!(shelf.disk.publish_catalog(&local, Box::new(damaged)).is_err());
+    for name in ["distbackup.sqlite", "distbackup.sqlite.previous"] {
+        assert_eq!(std::fs::read(shelf.path(name)).unwrap(), b"three");
+    }
     assert_eq!(shelf.incoming(), 0);
 }
 
@@ -528,7 +536,10 @@ fn a_catalog_that_is_a_symlink_is_neither_read_nor_replaced() {
     symlink(&outside, shelf.path("distbackup.sqlite")).unwrap();
     assert!(shelf.disk.fetch_catalog(&shelf.room.path().join("x")).is_err());
     assert_eq!(shelf.disk.catalog_hash(), None);
-    assert!(matches!(shelf.disk.publish_catalog(&outside), Err(DiskError::Foreign { .. })));
+    assert!(matches!(
+        shelf.disk.publish_catalog(&outside, Box::new(|| Ok(()))),
+        Err(DiskError::Foreign { .. })
+    ));
     assert_eq!(std::fs::read(&outside).unwrap(), b"mine");
     assert_eq!(shelf.incoming(), 0);
 }

@@ -482,9 +482,14 @@ impl Disk for SimulatedDisk {
         }
     }
 
-    fn publish_catalog(&self, from: &Path) -> Result<ObjectId, DiskError> {
+    fn publish_catalog(
+        &self,
+        from: &Path,
+        check: Box<dyn FnOnce() -> std::io::Result<()> + '_>,
+    ) -> Result<ObjectId, DiskError> {
         let unreadable = |source| DiskError::Io { action: "read", path: from.to_owned(), source };
         let content = std::fs::read(from).map_err(unreadable)?;
+        check().map_err(unreadable)?;
         self.state().replace(layout::CATALOG, &content, Some(layout::CATALOG_PREVIOUS))?;
         Ok(Blob::of(&content).hash())
     }

@@ -67,7 +67,7 @@ fn d3_a_crash_at_any_operation_keeps_every_promise() {
         let disk = SimulatedDisk::new(&red());
         let doomed = store(&disk, b"doomed").unwrap();
         let kept = store(&disk, b"kept").unwrap();
-        let catalog = disk.publish_catalog(&old).unwrap();
+        let catalog = disk.publish_catalog(&old, Box::new(|| Ok(()))).unwrap();
         (disk, doomed, kept, catalog)
     };
     let visit =
@@ -78,7 +78,7 @@ fn d3_a_crash_at_any_operation_keeps_every_promise() {
             disk.sync()?;
             confirmed.push(store(disk, b"one")?);
             confirmed.push(store(disk, b"two")?);
-            disk.publish_catalog(&new)?;
+            disk.publish_catalog(&new, Box::new(|| Ok(())))?;
             Ok(())
         };
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use distbackup_core::model::Bytes;
+use distbackup_core::model::{Bytes, ObjectId};
 
 use super::Visit;
 use super::prepare::{self, Page, Preparation, Prepared};
@@ -147,12 +147,32 @@ fn write_copy(visit: &mut Visit<'_>, in_question: bool) -> Result<(), OpError> {
     let local = folder.path().join("copy.sqlite");
     let generation = visit.catalog.read().generation()?;
     visit.catalog.write_copy(&local)?;
-    let hash = visit.disk.publish_catalog(&local).map_err(OpError::disk(&name))?;
+    let hash = send_copy(visit, &local)?;
     let disk = visit.row.disk;
     visit.catalog.write_aside("record the catalog copy", |writer| {
         writer.record_catalog_copy(disk, generation, &hash)
     })?;
     Ok(())
+}
+
+/// Sends a copy to the disk. It is checked on the way, and takes its place there only if it is good.
+fn send_copy(visit: &Visit<'_>, local: &Path) -> Result<ObjectId, OpError> {
+    let mut damaged = None;
+    let sent = std::thread::scope(|scope| {
+        let checking = scope.spawn(|| inspect(local, true));
+        let check = || match checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+            Ok(_whole) => Ok(()),
+            Err(error) => {
+                damaged = Some(error);
+                Err(std::io::ErrorKind::InvalidData.into())
+            }
+        };
+        visit.disk.publish_catalog(local, Box::new(check))
+    });
+    match damaged {
+        Some(error) => Err(error.into()),
+        None => sent.map_err(OpError::disk(&visit.row.name)),
+    }
 }
 
 /// Whether the catalog on the disk can be read and is one. What this computer has no room for counts as whole.
