@@ -90,23 +90,45 @@ impl Reader<'_> {
              WHERE object = ?1 AND died IS NULL ORDER BY directory, name LIMIT ?2";
         let read = || {
             let mut statement = self.connection.prepare_cached(SQL)?;
-            let rows = statement.query_map((object.0, limit), |row| {
-                Ok(FileOf {
-                    key: PendingKey { directory: DirNo(row.get(0)?), name: row.get(1)? },
-                    stamp: Stamp {
-                        size: columns::unsigned(row, 2)?,
-                        mtime_ns: row.get(3)?,
-                        ctime_ns: row.get(4)?,
-                        filesystem: FilesystemNo(row.get(5)?),
-                        inode: columns::bits(row, 6)?,
-                    },
-                    id: columns::object_id(row, 7)?,
-                })
-            })?;
+            let rows = statement.query_map((object.0, limit), file_of)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| CatalogError::sql("list the files of an object", source))
     }
+
+    /// The files with a known content among the next `limit` rows of a folder, from a name on; each with its object.
+    pub fn files_from(&self, from: &PendingKey, limit: u32) -> Result<Vec<(ObjectNo, FileOf)>, CatalogError> {
+        // Rows are limited before they are looked at: thousands of dead ones may follow each other.
+        const SQL: &str = "
+            SELECT directory, name, entry.size, mtime_ns, ctime_ns, filesystem, inode, sha256, object.id
+              FROM (SELECT directory, name, size, mtime_ns, ctime_ns, filesystem, inode, object, died FROM entry
+                     WHERE directory = ?1 AND name >= ?2 ORDER BY name, born LIMIT ?3) AS entry
+              CROSS JOIN object ON object.id = entry.object
+             WHERE died IS NULL";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(SQL)?;
+            let rows = statement.query_map((from.directory.0, &from.name, limit), |row| {
+                Ok((ObjectNo(row.get(8)?), file_of(row)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|source| CatalogError::sql("list the files of a folder", source))
+    }
+}
+
+/// The first columns of a row: its place, its stamp, and the name of its content.
+fn file_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<FileOf> {
+    Ok(FileOf {
+        key: PendingKey { directory: DirNo(row.get(0)?), name: row.get(1)? },
+        stamp: Stamp {
+            size: columns::unsigned(row, 2)?,
+            mtime_ns: row.get(3)?,
+            ctime_ns: row.get(4)?,
+            filesystem: FilesystemNo(row.get(5)?),
+            inode: columns::bits(row, 6)?,
+        },
+        id: columns::object_id(row, 7)?,
+    })
 }
 
 /// A prepared question for the entries of folders; ask it with [`Entries::of`].

@@ -1,6 +1,7 @@
 //! Where the content of an object can be read: the files of the sources that have it.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -26,30 +27,64 @@ pub struct Source {
     pub expected: Option<ObjectId>,
 }
 
-/// Finds the files of objects. For one thread: it remembers the folder of the last one, since neighbours come together.
+/// Rows of a folder that are read ahead.
+const AHEAD: std::ops::RangeInclusive<u32> = 4..=256;
+
+/// Files that will probably be asked for next.
+#[derive(Debug, Default)]
+struct Ahead {
+    files: HashMap<ObjectNo, FileOf>,
+    /// How many were read at a time, and how many of these were asked for.
+    read: u32,
+    used: u32,
+}
+
+/// Finds the files of objects. For one thread: it remembers the folder of the last one and reads ahead in it, since
+/// neighbours come together.
 pub struct Finder<'f> {
     reader: &'f Reader<'f>,
     mapping: &'f Mapping,
     filesystems: &'f Filesystems,
     last: RefCell<Option<(DirNo, VirtualPath)>>,
+    ahead: RefCell<Ahead>,
 }
 
 impl<'f> Finder<'f> {
     /// Looks with this reader's view of the catalog.
     pub fn new(reader: &'f Reader<'f>, mapping: &'f Mapping, filesystems: &'f Filesystems) -> Self {
-        Finder { reader, mapping, filesystems, last: RefCell::default() }
+        Finder { reader, mapping, filesystems, last: RefCell::default(), ahead: RefCell::default() }
     }
 
     /// Opens a file that has an object, unchanged since it was hashed (I6). `Err` says in words why there is none.
     pub fn open_known(&self, object: ObjectNo) -> Result<Result<Source, (Vec<u8>, String)>, CatalogError> {
+        let ahead = self.ahead.borrow_mut().take(object);
+        if let Some(FileOf { key, stamp, id }) = ahead
+            && let Ok(source) = self.open(key, stamp, Some(id))?
+        {
+            return Ok(Ok(source));
+        }
         let mut trouble = (Vec::new(), "no name of it is left in the sources".to_owned());
         for FileOf { key, stamp, id } in self.reader.files_of(object, NAMES_TRIED)? {
+            let neighbour = self.last.borrow().as_ref().is_some_and(|(last, _)| *last == key.directory);
             match self.open(key, stamp, Some(id))? {
+                Ok(source) if neighbour => {
+                    self.look_ahead(&source.key)?;
+                    return Ok(Ok(source));
+                }
                 Ok(source) => return Ok(Ok(source)),
                 Err(why) => trouble = why,
             }
         }
         Ok(Err(trouble))
+    }
+
+    /// Reads what follows a file in its folder: twice as much as the last time if most of that was asked for.
+    fn look_ahead(&self, from: &PendingKey) -> Result<(), CatalogError> {
+        let mut ahead = self.ahead.borrow_mut();
+        let next = if ahead.used >= ahead.read / 4 { ahead.read * 2 } else { ahead.read / 2 };
+        (ahead.read, ahead.used) = (next.clamp(*AHEAD.start(), *AHEAD.end()), 0);
+        ahead.files = self.reader.files_from(from, ahead.read)?.into_iter().collect();
+        Ok(())
     }
 
     /// Opens the file of one entry, if it is as the catalog knows it.
@@ -94,6 +129,14 @@ impl<'f> Finder<'f> {
         let path = self.reader.path_of(directory)?;
         *last = Some((directory, path.clone()));
         Ok(path)
+    }
+}
+
+impl Ahead {
+    fn take(&mut self, object: ObjectNo) -> Option<FileOf> {
+        let file = self.files.remove(&object)?;
+        self.used += 1;
+        Some(file)
     }
 }
 

@@ -140,7 +140,8 @@ pub fn stage_all(
                         }
                         results.push(result.map_err(|failure| (task.what, failure)));
                     };
-                    while let Some(task) = next(queue).filter(|_| !halt.load(Ordering::Relaxed)) {
+                    let mut tasks = Vec::new().into_iter();
+                    while let Some(task) = next(queue, &mut tasks).filter(|_| !halt.load(Ordering::Relaxed)) {
                         if let Some(result) = stager.take_early(&task) {
                             note(task, result);
                         } else if let Some(mut task) = stager.gather(task, &mut gathered) {
@@ -164,8 +165,23 @@ pub fn stage_all(
     results.into_iter().flatten().collect()
 }
 
-fn next(queue: &Mutex<impl Iterator<Item = Task>>) -> Option<Task> {
-    queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next()
+/// The next task of a thread: of those in hand, or of some more from the queue. Small neighbours go to one thread, which finds
+/// them together.
+fn next(queue: &Mutex<impl Iterator<Item = Task>>, in_hand: &mut std::vec::IntoIter<Task>) -> Option<Task> {
+    const TASKS_MAX: usize = 32;
+    const BYTES_MAX: u64 = 1 << 20;
+    if let Some(task) = in_hand.next() {
+        return Some(task);
+    }
+    let mut queue = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (mut tasks, mut bytes) = (Vec::new(), 0);
+    while tasks.len() < TASKS_MAX && bytes < BYTES_MAX {
+        let Some(task) = queue.next() else { break };
+        bytes += task.billed.0;
+        tasks.push(task);
+    }
+    *in_hand = tasks.into_iter();
+    in_hand.next()
 }
 
 /// Small contents that one thread has read, each with its task, the path it was read from, and what it should be.
