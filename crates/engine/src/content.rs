@@ -32,6 +32,31 @@ impl Segment<'_> {
 pub trait Content {
     /// The next segment, or `None` at the end.
     fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>>;
+
+    /// Appends all of it to `bytes`, holes filled. `false`: it is longer than `max`, and some of it may have been appended.
+    fn append_to(&mut self, bytes: &mut Vec<u8>, max: u64) -> io::Result<bool> {
+        append_segments(self, bytes, max)
+    }
+}
+
+/// What [`Content::append_to`] does where there is no shorter way.
+pub(crate) fn append_segments<C: Content + ?Sized>(
+    content: &mut C,
+    bytes: &mut Vec<u8>,
+    max: u64,
+) -> io::Result<bool> {
+    let mut length = 0u64;
+    while let Some(segment) = content.next_segment()? {
+        length = segment.length().saturating_add(length);
+        if length > max {
+            return Ok(false);
+        }
+        match segment {
+            Segment::Data(data) => bytes.extend_from_slice(data),
+            Segment::Zeros(run) => bytes.resize(bytes.len() + run as usize, 0),
+        }
+    }
+    Ok(true)
 }
 
 /// A content held in memory.

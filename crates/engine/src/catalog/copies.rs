@@ -96,6 +96,15 @@ impl Reader<'_> {
         read().map_err(|source| CatalogError::sql("list what a disk holds", source))
     }
 
+    /// Whether anything is known to lie on a disk: copies that are claimed, or orphans.
+    pub fn knows_any_on(&self, disk: DiskNo) -> Result<bool, CatalogError> {
+        const SQL: &str = "
+            SELECT EXISTS (SELECT 1 FROM copy WHERE disk = ?1) OR EXISTS (SELECT 1 FROM orphan WHERE disk = ?1)";
+        self.connection
+            .query_row(SQL, [disk.0], |row| row.get(0))
+            .map_err(|source| CatalogError::sql("see whether a disk holds anything", source))
+    }
+
     /// Who holds an object.
     pub fn copies(&self, object: ObjectNo) -> Result<Vec<CopyRow>, CatalogError> {
         const SQL: &str = "

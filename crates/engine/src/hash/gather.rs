@@ -5,7 +5,7 @@ use std::io;
 use distbackup_core::model::ObjectId;
 
 use super::many::hash_many;
-use crate::content::{Content, Segment};
+use crate::content::Content;
 
 /// Contents that are gathered, each with something that belongs to it.
 ///
@@ -37,17 +37,7 @@ impl<T> Gather<T> {
     pub fn read(&mut self, content: &mut dyn Content) -> io::Result<bool> {
         let start = self.end();
         self.bytes.truncate(start);
-        while let Some(segment) = content.next_segment()? {
-            let length = (self.bytes.len() - start) as u64 + segment.length();
-            if length > Self::CONTENT_MAX {
-                return Ok(false);
-            }
-            match segment {
-                Segment::Data(bytes) => self.bytes.extend_from_slice(bytes),
-                Segment::Zeros(_) => self.bytes.resize(start + length as usize, 0),
-            }
-        }
-        Ok(true)
+        content.append_to(&mut self.bytes, Self::CONTENT_MAX)
     }
 
     /// Keeps what was read last, together with something that belongs to it.
@@ -85,7 +75,7 @@ impl<T> Gather<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::InMemory;
+    use crate::content::{InMemory, Segment};
     use crate::hash::hash_one;
 
     /// Bytes and holes in turn.

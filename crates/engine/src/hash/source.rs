@@ -105,6 +105,10 @@ impl Content for SourceFile {
     fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>> {
         self.reader.next_segment()
     }
+
+    fn append_to(&mut self, bytes: &mut Vec<u8>, max: u64) -> io::Result<bool> {
+        self.reader.append_to(bytes, max)
+    }
 }
 
 /// How long until a further change would show in the times; `None` if it would now.
@@ -123,6 +127,7 @@ fn time_to_settle(stat: &Stat, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::Write as _;
     use std::os::unix::fs::FileExt;
 
     fn read_all(source: &mut SourceFile) -> Vec<u8> {
@@ -171,6 +176,36 @@ mod tests {
             change(&fs::File::options().write(true).open(&path).unwrap());
             assert!(!source.finish().unwrap().stable(), "change {number}");
         }
+    }
+
+    #[test]
+    fn what_is_read_in_one_go_is_all_of_it_and_any_change_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        for content in ["", "content"] {
+            fs::write(&path, content).unwrap();
+            let mut source = SourceFile::open(&path).unwrap();
+            let mut bytes = b"before".to_vec();
+            assert!(source.append_to(&mut bytes, 7).unwrap());
+            assert_eq!(bytes, format!("before{content}").as_bytes());
+            assert!(source.finish().unwrap().stable());
+        }
+        // Longer than wanted from the beginning, or by the time it is read.
+        let mut source = SourceFile::open(&path).unwrap();
+        assert!(!source.append_to(&mut Vec::new(), 6).unwrap());
+        for room in [0, 1000] {
+            fs::write(&path, "content").unwrap();
+            let mut source = SourceFile::open(&path).unwrap();
+            fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&[7; 100]).unwrap();
+            // With the room for it all of it is read, without that the first byte too many.
+            assert_eq!(source.append_to(&mut Vec::with_capacity(room), 20).unwrap(), room == 0);
+            assert!(!source.finish().unwrap().stable());
+        }
+        fs::write(&path, "content").unwrap();
+        let mut source = SourceFile::open(&path).unwrap();
+        fs::write(&path, "short").unwrap();
+        assert!(source.append_to(&mut Vec::new(), 20).unwrap());
+        assert!(!source.finish().unwrap().stable());
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use distbackup_core::model::Holes;
+use rustix::buffer::spare_capacity;
 
 use super::buffer::Buffer;
-use crate::content::{BUFFER_BYTES, Content, Segment};
+use crate::content::{BUFFER_BYTES, Content, Segment, append_segments};
 use crate::platform;
 
 /// Reads an open file once, as data and holes.
@@ -99,24 +100,42 @@ impl Content for SparseReader {
             _ => BUFFER_BYTES,
         };
         let buffer = self.buffer.get_or_insert_with(Buffer::borrow);
-        let length = read_at(&self.file, &mut buffer[..room], self.position)?;
+        let length = interrupted(|| self.file.read_at(&mut buffer[..room], self.position))?;
         self.position += length as u64;
         self.ended =
             length == 0 || self.position > self.size || (length < room && self.position == self.size);
         if length == 0 { Ok(None) } else { Ok(Some(Segment::Data(&buffer[..length]))) }
     }
+
+    /// A file without holes comes straight into memory, where the buffer would be a way round.
+    fn append_to(&mut self, bytes: &mut Vec<u8>, max: u64) -> io::Result<bool> {
+        if self.position > 0 || self.data_end < self.size || self.size > max {
+            return append_segments(self, bytes, max);
+        }
+        // Room for more than there should be, so that growth is noticed.
+        bytes.reserve(self.size as usize + 1);
+        while !self.ended {
+            let room = bytes.capacity() - bytes.len();
+            let length =
+                interrupted(|| Ok(rustix::io::pread(&self.file, spare_capacity(bytes), self.position)?))?;
+            self.position += length as u64;
+            self.ended =
+                length == 0 || self.position > self.size || (length < room && self.position == self.size);
+        }
+        Ok(self.position <= max)
+    }
 }
 
 /// A signal that did not stop us is no error of the file; there are only so many signals.
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+fn interrupted(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     const INTERRUPTIONS_MAX: u32 = 1000;
     for _ in 1..INTERRUPTIONS_MAX {
-        match file.read_at(buffer, position) {
+        match read() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
     }
-    file.read_at(buffer, position)
+    read()
 }
 
 #[cfg(test)]

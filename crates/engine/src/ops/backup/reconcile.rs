@@ -76,12 +76,15 @@ fn compare(visit: &mut Visit<'_>, dry_run: bool, found: &mut Reconciled) -> Resu
     for listed in visit.disk.list_foreign().map_err(OpError::disk(&name))? {
         note_foreign(found, listed);
     }
+    // Of a new disk nothing is known: to ask for each folder would go through the whole set.
+    let known = visit.catalog.read().knows_any_on(visit.row.disk)?;
     for prefix in 0..FOLDERS {
         if visit.observer.stop_requested() {
             return Err(OpError::Stopped);
         }
         let listed = visit.disk.list_folder(prefix).map_err(OpError::disk(&name))?;
-        let findings = merge(visit, prefix, listed, found)?;
+        let (held, orphans) = if known { known_in_folder(visit, prefix)? } else { Default::default() };
+        let findings = merge(visit, held, orphans, listed, found)?;
         if !findings.is_empty() {
             found.changed = true;
             settle(visit, dry_run, findings, &mut theirs, found)?;
@@ -108,16 +111,21 @@ fn note_foreign(found: &mut Reconciled, listed: Listed) {
     }
 }
 
-/// Merges one folder's names with the catalog's rows for it; both ascend.
+/// The catalog's rows for one folder.
+fn known_in_folder(visit: &Visit<'_>, prefix: u16) -> Result<(Vec<HeldObject>, Vec<Orphan>), CatalogError> {
+    let reader = visit.catalog.read();
+    Ok((reader.held_in_folder(visit.row.disk, prefix)?, reader.orphans_in_folder(visit.row.disk, prefix)?))
+}
+
+/// Merges one folder's names with the catalog's rows for it; all ascend.
 fn merge(
     visit: &Visit<'_>,
-    prefix: u16,
+    held: Vec<HeldObject>,
+    orphans: Vec<Orphan>,
     listed: Vec<Listed>,
     found: &mut Reconciled,
 ) -> Result<Vec<Finding>, CatalogError> {
-    let reader = visit.catalog.read();
-    let mut held = reader.held_in_folder(visit.row.disk, prefix)?.into_iter().peekable();
-    let mut orphans = reader.orphans_in_folder(visit.row.disk, prefix)?.into_iter().peekable();
+    let (mut held, mut orphans) = (held.into_iter().peekable(), orphans.into_iter().peekable());
     let mut findings = Vec::new();
     for listed in listed {
         let Listed::Object { id, size } = listed else {
