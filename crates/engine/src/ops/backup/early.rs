@@ -7,25 +7,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use distbackup_core::model::{Bytes, DirNo, ObjectId, billed};
 
 use super::BackupOptions;
-use super::execute::WRITE_OUT_EVERY;
+use super::write_out::WriteOut;
 use crate::catalog::{Catalog, DiskRow};
 use crate::disk::{Disk, Staged};
 use crate::ops::OpError;
 use crate::ops::update::Taker;
-
-/// What the thread that lets the disk write is told.
-#[derive(Debug, Default)]
-struct Writing {
-    /// No more will come.
-    complete: bool,
-    over: bool,
-}
 
 /// Copies that were staged before the visit of a disk. Dropping it discards what was not taken.
 pub struct Early<'d> {
@@ -37,8 +29,8 @@ pub struct Early<'d> {
     off: AtomicBool,
     /// `None`: just being staged.
     staged: Mutex<HashMap<ObjectId, Option<Staged>>>,
-    /// What that thread is told, and what wakes it.
-    writing: (Mutex<Writing>, Condvar),
+    /// Lets the disk write while the scan goes on.
+    writing: WriteOut,
     /// When copying began.
     pub(super) began: Instant,
     /// What interrupted visits had left.
@@ -70,42 +62,12 @@ impl<'d> Early<'d> {
 
     /// Lets the disk write what is staged while `work` goes on: the scan, and the visit.
     pub fn writing_out<T>(&self, work: impl FnOnce() -> T) -> T {
-        std::thread::scope(|scope| {
-            scope.spawn(|| self.write_out());
-            let over = Over(self);
-            let outcome = work();
-            drop(over);
-            outcome
-        })
-    }
-
-    fn write_out(&self) {
-        let (writing, wake) = &self.writing;
-        loop {
-            let waits = |now: &mut Writing| !now.complete && !now.over;
-            let waited = wake.wait_timeout_while(lock(writing), WRITE_OUT_EVERY, waits);
-            let now = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let (last, over) = (now.complete, now.over);
-            drop(now);
-            if over {
-                return;
-            }
-            // The disk remembers that it failed, and takes no batch any more (N1).
-            let _remembered = self.disk.sync();
-            if last {
-                return;
-            }
-        }
-    }
-
-    fn note(&self, what: impl FnOnce(&mut Writing)) {
-        what(&mut lock(&self.writing.0));
-        self.writing.1.notify_one();
+        self.writing.beside(self.disk, work)
     }
 
     /// No more copies will come: the disk may write the last ones.
     pub(super) fn complete(&self) {
-        self.note(|writing| writing.complete = true);
+        self.writing.last();
     }
 
     /// Room on the disk that is taken, in billed bytes.
@@ -139,15 +101,6 @@ impl<'d> Early<'d> {
 /// Locks although another thread panicked: what is in there is valid after every single step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends the writing out, also when the work panics: the thread would wait for ever.
-struct Over<'e, 'd>(&'e Early<'d>);
-
-impl Drop for Over<'_, '_> {
-    fn drop(&mut self) {
-        self.0.note(|writing| writing.over = true);
-    }
 }
 
 impl Drop for Early<'_> {

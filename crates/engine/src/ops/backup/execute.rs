@@ -20,6 +20,7 @@ use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
 use super::sources::Finder;
 use super::stage::{Copied, Failure, Provisional, Task, Tools, stage_all};
+use super::write_out::WriteOut;
 use super::{BackupOptions, Visit, VisitOutcome, name_of};
 use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PlanRow, ProofKind, View};
 use crate::ops::OpError;
@@ -34,8 +35,8 @@ const BATCH_BYTES: u64 = 2 << 30;
 /// A disk without objects takes the first copies in one go with less work: so many and for so long, if that is quick.
 const FIRST_FILES: usize = 8 * BATCH_FILES;
 const FIRST_LASTS: Duration = Duration::from_secs(20);
-/// While these are staged the disk is asked to write so often: more often, and both are slower for it.
-pub(super) const WRITE_OUT_EVERY: Duration = Duration::from_secs(3);
+/// When so many of them are staged, the disk writes what it has: it is done with that about when the last one is staged.
+const WRITE_OUT_AT: (usize, usize) = (3, 4);
 /// Sources that are kept open because victims go for them: bounded by the open files a process may have.
 ///
 /// The first batch has one such copy, each later one twice as many: whoever pulls the plug early has lost
@@ -109,15 +110,27 @@ fn copy_all(
         early.discard();
     }
     let one_batch = options.streams > 1 && !options.read_back && visit.disk.wants_one_batch();
-    let written_out = Instant::now();
-    let first_until = one_batch.then(|| written_out + FIRST_LASTS);
-    let flying = None;
-    let mut copier =
-        Copier { visit, options, loaded, tools: &tools, outcome, failed, first_until, written_out, flying };
-    let copied = copier.copy_all(plan);
-    // What was staged before is good whatever came after it.
-    let settled = copier.land_last(copied.is_ok());
-    copied.and(settled)
+    let first_until = one_batch.then(|| Instant::now() + FIRST_LASTS);
+    let (disk, writing, flying) = (visit.disk, WriteOut::default(), None);
+    let write_at = plan.copies().count().min(FIRST_FILES) * WRITE_OUT_AT.0 / WRITE_OUT_AT.1;
+    let mut copier = Copier {
+        visit,
+        options,
+        loaded,
+        tools: &tools,
+        outcome,
+        failed,
+        first_until,
+        writing: &writing,
+        write_at,
+        flying,
+    };
+    // Early copies are written out already.
+    if one_batch && tools.early.is_none() {
+        writing.beside(disk, || copier.copy_and_land(plan))
+    } else {
+        copier.copy_and_land(plan)
+    }
 }
 
 /// Copies batch by batch: while one is made durable and claimed, the next one is read and written.
@@ -130,13 +143,21 @@ struct Copier<'c, 'v> {
     failed: &'c mut Failed,
     /// While the first copies on a disk are staged, to be committed together: until when.
     first_until: Option<Instant>,
-    /// When the disk was asked to write them last.
-    written_out: Instant,
+    /// Lets the disk write them, some in good time before the last of them is staged.
+    writing: &'c WriteOut,
+    write_at: usize,
     /// Staged, and not durable yet.
     flying: Option<Batch>,
 }
 
 impl Copier<'_, '_> {
+    fn copy_and_land(&mut self, plan: &VisitPlan) -> Result<(), OpError> {
+        let copied = self.copy_all(plan);
+        // What was staged before is good whatever came after it.
+        let settled = self.land_last(copied.is_ok());
+        copied.and(settled)
+    }
+
     fn copy_all(&mut self, plan: &VisitPlan) -> Result<(), OpError> {
         let mut batch: Vec<PlannedCopy<'_>> = Vec::new();
         let (mut bytes, mut open, mut open_max) = (0, 0, 1);
@@ -187,6 +208,10 @@ impl Copier<'_, '_> {
             self.land()?;
         }
         let first = self.first_until.is_some();
+        let staged = self.flying.as_ref().map_or(0, |flying| flying.copied.len());
+        if first && (staged..staged + batch.len()).contains(&self.write_at) {
+            self.writing.now();
+        }
         let tasks = prepare(self.visit, self.loaded, self.tools, batch, self.outcome, self.failed)?;
         let victims: Vec<u32> = tasks.iter().flat_map(|task| task.victims.iter().copied()).collect();
         let evicted = remove(self.visit, self.loaded, self.tools.ledger, &victims, Why::Victim)?;
@@ -195,7 +220,7 @@ impl Copier<'_, '_> {
         let (tools, halt) = (self.tools, AtomicBool::new(false));
         let (landed, results) = std::thread::scope(|scope| {
             let staging = scope.spawn(|| stage_all(tools, views, tasks, &halt));
-            let landed = if first { self.write_out() } else { self.land() };
+            let landed = if first { Ok(()) } else { self.land() };
             if landed.is_err() {
                 halt.store(true, Ordering::Relaxed);
             }
@@ -221,19 +246,12 @@ impl Copier<'_, '_> {
     /// From now on copies land while the next ones are staged.
     fn end_first(&mut self) -> Result<(), OpError> {
         match self.first_until.take() {
-            Some(_) => self.land(),
+            Some(_) => {
+                self.writing.over();
+                self.land()
+            }
             None => Ok(()),
         }
-    }
-
-    /// Lets the disk write what was staged so far, if it is time.
-    fn write_out(&mut self) -> Result<(), OpError> {
-        if self.written_out.elapsed() < WRITE_OUT_EVERY || self.tools.early.is_some() {
-            return Ok(());
-        }
-        let written = self.visit.disk.sync().map_err(OpError::disk(&self.visit.row.name));
-        self.written_out = Instant::now();
-        written
     }
 
     /// Makes what was staged durable, claims it, and notes what could not be copied.

@@ -17,6 +17,7 @@ mod reconcile;
 mod remove;
 pub(in crate::ops) mod sources;
 mod stage;
+mod write_out;
 
 use std::collections::HashMap;
 
