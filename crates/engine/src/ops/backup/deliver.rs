@@ -73,7 +73,7 @@ pub fn deliver(
     let (mut visit, outcome) = Visit::begin(catalog, disk, row, clock_ns, run, observer)?;
     let mut delivered = Delivered { visit: outcome, ..Delivered::default() };
     let finished = visit
-        .look_first(delivery.dry_run, &mut delivered.visit)
+        .look_first(delivery.dry_run, delivery.streams, &mut delivered.visit)
         .and_then(|()| if delivery.dry_run { Ok(()) } else { carry(&mut visit, delivery, &mut delivered) });
     match finished {
         Err(OpError::Stopped) => delivered.visit.interrupted = true,

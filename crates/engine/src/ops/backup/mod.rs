@@ -8,6 +8,7 @@ pub mod adopt;
 mod deliver;
 mod early;
 mod execute;
+mod folders;
 mod ledger;
 mod origins;
 mod prepare;
@@ -253,8 +254,13 @@ impl<'a> Visit<'a> {
     }
 
     /// Compares the disk with the catalog, and clears what interrupted visits left.
-    fn look_first(&mut self, dry_run: bool, outcome: &mut VisitOutcome) -> Result<(), OpError> {
-        outcome.reconciled = reconcile::reconcile(self, dry_run)?;
+    fn look_first(
+        &mut self,
+        dry_run: bool,
+        streams: usize,
+        outcome: &mut VisitOutcome,
+    ) -> Result<(), OpError> {
+        outcome.reconciled = reconcile::reconcile(self, dry_run, streams)?;
         self.compared = true;
         if !dry_run {
             outcome.reconciled.leftovers = match self.early {
@@ -267,7 +273,7 @@ impl<'a> Visit<'a> {
     }
 
     fn work(&mut self, options: &BackupOptions, outcome: &mut VisitOutcome) -> Result<(), OpError> {
-        self.look_first(options.dry_run, outcome)?;
+        self.look_first(options.dry_run, options.streams, outcome)?;
         if self.row.retiring {
             // What it holds does not count any more, but stays until the owner takes the disk out of the set.
             outcome.retiring = true;

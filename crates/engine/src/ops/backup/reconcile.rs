@@ -7,6 +7,7 @@ use distbackup_core::evidence::{Grounds, Warrant};
 use distbackup_core::model::{Bytes, ObjectId};
 use distbackup_core::plan::Tally;
 
+use super::folders::{FOLDERS, Folders};
 use super::{Visit, name_of};
 use crate::catalog::{CatalogError, CheckedCopy, HeldObject, Merged, Orphan, ProofKind, Retention, Writer};
 use crate::disk::{DiskError, Listed};
@@ -15,8 +16,8 @@ use crate::ops::{OpError, Problems, shelf, tempdir};
 use crate::progress::{Event, Phase};
 use distbackup_core::model::DAY_NS;
 
-/// Folders of the objects folder.
-const FOLDERS: u16 = 4096;
+/// Threads that list folders ahead: more than processors, since they mostly wait for the disk.
+const LISTERS: u16 = 4;
 
 /// What a comparison found.
 #[derive(Debug, Clone, Default)]
@@ -57,20 +58,27 @@ enum Finding {
 
 /// Compares the whole disk. With `dry_run` nothing is read in full, written or removed; claims are
 /// still struck out, in the private copy of the catalog that a dry run works on.
-pub fn reconcile(visit: &mut Visit<'_>, dry_run: bool) -> Result<Reconciled, OpError> {
+///
+/// With one of the `streams`, which is for rotating disks, folders are listed one after the other.
+pub fn reconcile(visit: &mut Visit<'_>, dry_run: bool, streams: usize) -> Result<Reconciled, OpError> {
     let mut found = Reconciled::default();
     visit.observer.event(Event::Begin {
         phase: Phase::Reconcile,
         files: u64::from(FOLDERS),
         bytes: Bytes(0),
     });
-    let outcome = compare(visit, dry_run, &mut found);
+    let outcome = compare(visit, dry_run, streams, &mut found);
     visit.observer.event(Event::End);
     outcome?;
     Ok(found)
 }
 
-fn compare(visit: &mut Visit<'_>, dry_run: bool, found: &mut Reconciled) -> Result<(), OpError> {
+fn compare(
+    visit: &mut Visit<'_>,
+    dry_run: bool,
+    streams: usize,
+    found: &mut Reconciled,
+) -> Result<(), OpError> {
     let name = visit.row.name.clone();
     let mut theirs = TheirCatalog::default();
     for listed in visit.disk.list_foreign().map_err(OpError::disk(&name))? {
@@ -78,19 +86,23 @@ fn compare(visit: &mut Visit<'_>, dry_run: bool, found: &mut Reconciled) -> Resu
     }
     // Of a new disk nothing is known: to ask for each folder would go through the whole set.
     let known = visit.catalog.read().knows_any_on(visit.row.disk)?;
-    for prefix in 0..FOLDERS {
-        if visit.observer.stop_requested() {
-            return Err(OpError::Stopped);
+    std::thread::scope(|scope| -> Result<(), OpError> {
+        let mut folders = Folders::ahead(scope, visit.disk, if streams > 1 { LISTERS } else { 0 });
+        for prefix in 0..FOLDERS {
+            if visit.observer.stop_requested() {
+                return Err(OpError::Stopped);
+            }
+            let listed = folders.next().map_err(OpError::disk(&name))?;
+            let (held, orphans) = if known { known_in_folder(visit, prefix)? } else { Default::default() };
+            let findings = merge(visit, held, orphans, listed, found)?;
+            if !findings.is_empty() {
+                found.changed = true;
+                settle(visit, dry_run, findings, &mut theirs, found)?;
+            }
+            visit.observer.event(Event::Done { files: 1, bytes: Bytes(0) });
         }
-        let listed = visit.disk.list_folder(prefix).map_err(OpError::disk(&name))?;
-        let (held, orphans) = if known { known_in_folder(visit, prefix)? } else { Default::default() };
-        let findings = merge(visit, held, orphans, listed, found)?;
-        if !findings.is_empty() {
-            found.changed = true;
-            settle(visit, dry_run, findings, &mut theirs, found)?;
-        }
-        visit.observer.event(Event::Done { files: 1, bytes: Bytes(0) });
-    }
+        Ok(())
+    })?;
     if let Some(merged) = theirs.merged.take() {
         found.merged_names = merged.names;
     }
@@ -114,7 +126,8 @@ fn note_foreign(found: &mut Reconciled, listed: Listed) {
 /// The catalog's rows for one folder.
 fn known_in_folder(visit: &Visit<'_>, prefix: u16) -> Result<(Vec<HeldObject>, Vec<Orphan>), CatalogError> {
     let reader = visit.catalog.read();
-    Ok((reader.held_in_folder(visit.row.disk, prefix)?, reader.orphans_in_folder(visit.row.disk, prefix)?))
+    let held = reader.held_in_folder(visit.row.disk, prefix)?;
+    Ok((held, reader.orphans_in_folder(visit.row.disk, prefix)?))
 }
 
 /// Merges one folder's names with the catalog's rows for it; all ascend.

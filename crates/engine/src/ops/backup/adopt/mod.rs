@@ -185,7 +185,7 @@ pub fn adopt(
         declined: false,
     };
     let worked = visit
-        .look_first(adoption.dry_run, &mut adopted.visit)
+        .look_first(adoption.dry_run, adoption.streams, &mut adopted.visit)
         .and_then(|()| work(&mut visit, adoption, &mut adopted));
     match worked {
         Err(OpError::Stopped) => adopted.visit.interrupted = true,
