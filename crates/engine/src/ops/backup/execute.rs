@@ -237,7 +237,8 @@ impl Copier<'_, '_> {
         // Early copies are all there: to wait for the last of them risks nothing more.
         let early = self.tools.early.is_some_and(|early| !early.is_empty());
         let few = flying.copied.len() + BATCH_FILES <= FIRST_FILES;
-        if self.first_until.is_some_and(|until| !early && !(few && Instant::now() < until)) {
+        let goes_on = |until: Instant| early || (few && Instant::now() < until);
+        if self.first_until.is_some_and(|until| !goes_on(until)) {
             self.end_first()?;
         }
         if alone { self.land() } else { Ok(()) }

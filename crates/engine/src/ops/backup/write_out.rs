@@ -90,3 +90,36 @@ impl Drop for Over<'_> {
         self.0.over();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use distbackup_core::model::DiskUuid;
+
+    use super::*;
+    use crate::disk::{FolderDisk, Identity};
+
+    fn disk(room: &tempfile::TempDir) -> FolderDisk {
+        let identity = Identity::new(DiskUuid("r".into()), "red", None);
+        FolderDisk::create(&room.path().join("red"), &identity).unwrap()
+    }
+
+    #[test]
+    fn it_ends_with_the_work_whatever_it_was_told() {
+        let room = tempfile::tempdir().unwrap();
+        let disk = disk(&room);
+        let tellings: [fn(&WriteOut); 4] =
+            [|_| (), WriteOut::now, WriteOut::last, |write_out| (write_out.last(), write_out.over()).1];
+        for tell in tellings {
+            let write_out = WriteOut::default();
+            assert_eq!(write_out.beside(&disk, || (tell(&write_out), 42).1), 42);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_the_work_is_not_waited_for_for_ever() {
+        let room = tempfile::tempdir().unwrap();
+        let disk = disk(&room);
+        let work = || WriteOut::default().beside(&disk, || panic!("as a test wants it"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+    }
+}
