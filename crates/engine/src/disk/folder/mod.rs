@@ -57,8 +57,8 @@ pub struct FolderDisk {
     unnamed_max: usize,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
     touched: Mutex<BTreeSet<u16>>,
-    /// What the first failed sync said. Locked while one goes on.
-    sync_failure: Mutex<Option<String>>,
+    /// Of what kind the first failed sync was, and what it said. Locked while one goes on.
+    sync_failure: Mutex<Option<(io::ErrorKind, String)>>,
     file_max: OnceLock<Bytes>,
 }
 
@@ -147,8 +147,9 @@ impl FolderDisk {
         // Held until this one has ended: the kernel tells an error once, so whoever syncs beside another one that fails would
         // hear of nothing.
         let mut first_failure = lock(&self.sync_failure);
-        if let Some(first) = first_failure.as_ref() {
-            return Err(failure(io::Error::other(format!("an earlier sync of this disk failed: {first}"))));
+        if let Some((kind, first)) = first_failure.as_ref() {
+            let said = format!("an earlier sync of this disk failed: {first}");
+            return Err(failure(io::Error::new(*kind, said)));
         }
         let result = if self.sync_covers_all {
             self.root.sync_filesystem().map_err(failure)
@@ -159,7 +160,11 @@ impl FolderDisk {
             })
         };
         if let Err(error) = &result {
-            *first_failure = Some(error.to_string());
+            let kind = match error {
+                DiskError::NotDurable { source, .. } => source.kind(),
+                _ => io::ErrorKind::Other,
+            };
+            *first_failure = Some((kind, error.to_string()));
         }
         result
     }

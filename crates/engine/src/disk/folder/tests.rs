@@ -190,9 +190,13 @@ fn what_is_discarded_is_gone_and_cannot_be_committed() {
 fn n1_after_a_failed_sync_nothing_is_committed_any_more() {
     for shelf in both_ways() {
         let staged = shelf.disk.stage(&mut InMemory::new(b"x")).unwrap();
-        *shelf.disk.sync_failure.lock().unwrap() = Some("input/output error".into());
+        let full = (std::io::ErrorKind::StorageFull, "input/output error".into());
+        *shelf.disk.sync_failure.lock().unwrap() = Some(full);
         let error = shelf.disk.commit(vec![staged]).unwrap_err();
         assert!(matches!(error, DiskError::NotDurable { objects: 1, .. }), "{error}");
+        // Of its kind, which is what the user is told to do something about.
+        assert!(matches!(&error, DiskError::NotDurable { source, .. }
+            if source.kind() == std::io::ErrorKind::StorageFull));
         assert!(error.to_string().contains("input/output error"));
         assert_eq!(shelf.incoming(), 0);
         assert!(shelf.disk.list_folder(layout::prefix(hash(b"x"))).unwrap().is_empty());
