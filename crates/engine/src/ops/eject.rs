@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::OpError;
 use super::shelf::Connected;
 use super::tools::Tool;
 use crate::catalog::Catalog;
-use crate::platform::{self, BlockDevice, Devices, Mount, Mounts};
+use crate::platform::{self, BlockDevice, Devices, Holder, Mount, Mounts};
 
 /// What it takes to let go of a connected disk.
 #[derive(Debug, Clone)]
@@ -157,7 +158,7 @@ impl Ejection {
         if let Some(stays) = &self.stays {
             return Ok(Ejected::Flushed(stays.clone()));
         }
-        let holders = platform::holders(&self.mount);
+        let holders = self.holders_that_stay();
         if !holders.is_empty() {
             return Err(OpError::Busy { name: self.name.clone(), holders });
         }
@@ -169,6 +170,20 @@ impl Ejection {
             self.try_each(&self.ways_to_lock(below), "unmounted, but not locked")?;
         }
         self.power_off()
+    }
+
+    /// Who has something of the disk open. Whoever only looks at what is mounted, as this program does to find a disk, is gone
+    /// in a moment.
+    fn holders_that_stay(&self) -> Vec<Holder> {
+        const LOOKS: u32 = 5;
+        const BETWEEN: Duration = Duration::from_millis(100);
+        for _ in 1..LOOKS {
+            if platform::holders(&self.mount).is_empty() {
+                return Vec::new();
+            }
+            std::thread::sleep(BETWEEN);
+        }
+        platform::holders(&self.mount)
     }
 
     fn flush(&self) -> Result<(), OpError> {
