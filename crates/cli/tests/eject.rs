@@ -121,6 +121,19 @@ fn who_uses_the_disk_is_named_and_nothing_is_forced() {
 }
 
 #[test]
+fn who_only_looks_at_the_disk_for_a_moment_does_not_keep_it() {
+    let (world, mut disk) = or_skip!(with_disk());
+    let tools = Tools::none();
+    tools.add_real("umount");
+    // As long as a search for disks takes at most; a file held open would be named as a holder otherwise.
+    let open = fs::File::open(disk.path().join("RESTORE.txt")).unwrap();
+    let looker = Squatter(Command::new("sleep").arg("0.2").stdin(open).spawn().unwrap());
+    ejecting(&world, &tools, &[]).ok();
+    was_unmounted(&mut disk);
+    drop(looker);
+}
+
+#[test]
 fn c5_a_disk_that_a_dsb_uses_is_not_ejected() {
     let (world, disk) = or_skip!(with_disk());
     let tools = Tools::none();

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use distbackup_core::model::{Bytes, Kind, ObjectId, VirtualPath, Xattr};
+use distbackup_core::model::{Bytes, FilesystemNo, Kind, ObjectId, Stamp, VirtualPath, Xattr};
 use rusqlite::types::Type;
 use rusqlite::{Error as SqlError, Result, Row};
 
@@ -31,6 +31,17 @@ pub fn bytes(row: &Row<'_>, column: usize) -> Result<Bytes> {
 /// A number that is never negative.
 pub fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| impossible(column, "a negative size"))
+}
+
+/// What `stat` said of a file: five columns, the size first.
+pub fn stamp(row: &Row<'_>, first: usize) -> Result<Stamp> {
+    Ok(Stamp {
+        size: unsigned(row, first)?,
+        mtime_ns: row.get(first + 1)?,
+        ctime_ns: row.get(first + 2)?,
+        filesystem: FilesystemNo(row.get(first + 3)?),
+        inode: bits(row, first + 4)?,
+    })
 }
 
 /// A number that is never negative and fits 32 bits.

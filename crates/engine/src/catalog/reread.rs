@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use distbackup_core::model::{Bytes, DirNo, FilesystemNo, LinkNo, ObjectId, ObjectNo, Stamp};
+use distbackup_core::model::{Bytes, DirNo, LinkNo, ObjectId, ObjectNo, Stamp};
 use distbackup_core::plan::Tally;
 
 use super::verify::count_ages;
@@ -100,13 +100,7 @@ impl Reader<'_> {
             let rows = statement.query_map(values, |row| {
                 Ok(SourceFileRow {
                     key: PendingKey { directory: DirNo(row.get(0)?), name: row.get(1)? },
-                    stamp: Stamp {
-                        size: columns::unsigned(row, 2)?,
-                        mtime_ns: row.get(3)?,
-                        ctime_ns: row.get(4)?,
-                        filesystem: FilesystemNo(row.get(5)?),
-                        inode: columns::bits(row, 6)?,
-                    },
+                    stamp: columns::stamp(row, 2)?,
                     object: ObjectNo(row.get(7)?),
                     id: columns::object_id(row, 8)?,
                     link: row.get::<_, Option<i64>>(9)?.map(LinkNo),

@@ -54,13 +54,7 @@ pub(super) fn entry_row(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
         node: row.get::<_, Option<i64>>(5)?.map(DirNo),
         object: row.get::<_, Option<i64>>(6)?.map(ObjectNo),
         pending: row.get(7)?,
-        stamp: Stamp {
-            size: columns::unsigned(row, 8)?,
-            mtime_ns: row.get(9)?,
-            ctime_ns: row.get(10)?,
-            filesystem: FilesystemNo(row.get(11)?),
-            inode: columns::bits(row, 12)?,
-        },
+        stamp: columns::stamp(row, 8)?,
         metadata: row.get(13)?,
         link: row.get::<_, Option<i64>>(14)?.map(LinkNo),
         target: row.get(15)?,
@@ -120,13 +114,7 @@ impl Reader<'_> {
 fn file_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<FileOf> {
     Ok(FileOf {
         key: PendingKey { directory: DirNo(row.get(0)?), name: row.get(1)? },
-        stamp: Stamp {
-            size: columns::unsigned(row, 2)?,
-            mtime_ns: row.get(3)?,
-            ctime_ns: row.get(4)?,
-            filesystem: FilesystemNo(row.get(5)?),
-            inode: columns::bits(row, 6)?,
-        },
+        stamp: columns::stamp(row, 2)?,
         id: columns::object_id(row, 7)?,
     })
 }
@@ -379,13 +367,7 @@ impl<'c> Reader<'c> {
                 Ok(PendingRow {
                     key: PendingKey { directory: DirNo(row.get(0)?), name: row.get(1)? },
                     born: SnapshotNo(row.get(2)?),
-                    stamp: Stamp {
-                        size: columns::unsigned(row, 3)?,
-                        mtime_ns: row.get(4)?,
-                        ctime_ns: row.get(5)?,
-                        filesystem: FilesystemNo(row.get(6)?),
-                        inode: columns::bits(row, 7)?,
-                    },
+                    stamp: columns::stamp(row, 3)?,
                     presumed: row.get::<_, Option<i64>>(8)?.map(ObjectNo),
                     link: row.get::<_, Option<i64>>(9)?.map(LinkNo),
                 })

@@ -157,8 +157,10 @@ impl FolderDisk {
         if let Some(incoming) = self.root.folder(layout::INCOMING)? {
             for name in incoming.names()? {
                 bytes += match std::str::from_utf8(&name) {
-                    Ok(TREE) => remove_tree(&incoming)?,
-                    Ok(number) if is_numbered(&name) => remove_own_folder(&incoming, number)?,
+                    Ok(TREE) => remove_own_folder(&incoming, TREE, remove_from_tree)?,
+                    Ok(number) if is_numbered(&name) => {
+                        remove_own_folder(&incoming, number, remove_file_or_link)?
+                    }
                     _ => remove_file_or_link(&incoming, &name)?,
                 };
             }
@@ -178,28 +180,12 @@ impl FolderDisk {
     }
 }
 
-/// The tree that the first copies come into, with all that we make in it.
-fn remove_tree(incoming: &Folder) -> Result<Bytes, DiskError> {
-    match incoming.look(TREE.as_ref())? {
-        Some(found) if found.kind == FileType::Directory => {}
-        _ => return remove_file_or_link(incoming, TREE.as_bytes()),
-    }
-    let mut bytes = Bytes(0);
-    if let Some(tree) = incoming.folder(TREE)? {
-        for name in tree.names()? {
-            bytes += match layout::prefix_of_name(&name) {
-                Some(prefix) => remove_own_folder(&tree, &layout::folder_name(prefix))?,
-                None => remove_file_or_link(&tree, &name)?,
-            };
-        }
-    }
-    // A folder in it is not ours, and keeps it.
-    let _not_empty = incoming.remove_folder(TREE.as_ref());
-    Ok(bytes)
-}
-
-/// One of the folders that files come into, with the files in it. If its name is that of something else, that goes.
-fn remove_own_folder(incoming: &Folder, name: &str) -> Result<Bytes, DiskError> {
+/// A folder that files come into, each name in it by `remove`. If its own name is that of something else, that goes.
+fn remove_own_folder(
+    incoming: &Folder,
+    name: &str,
+    remove: impl Fn(&Folder, &[u8]) -> Result<Bytes, DiskError>,
+) -> Result<Bytes, DiskError> {
     match incoming.look(name.as_ref())? {
         Some(found) if found.kind == FileType::Directory => {}
         _ => return remove_file_or_link(incoming, name.as_bytes()),
@@ -207,12 +193,20 @@ fn remove_own_folder(incoming: &Folder, name: &str) -> Result<Bytes, DiskError> 
     let mut bytes = Bytes(0);
     if let Some(folder) = incoming.folder(name)? {
         for name in folder.names()? {
-            bytes += remove_file_or_link(&folder, &name)?;
+            bytes += remove(&folder, &name)?;
         }
     }
     // A folder in it is not ours, and keeps it.
     let _not_empty = incoming.remove_folder(name.as_ref());
     Ok(bytes)
+}
+
+/// A name in the tree that the first copies come into: one of its folders, or something that is not ours.
+fn remove_from_tree(tree: &Folder, name: &[u8]) -> Result<Bytes, DiskError> {
+    match layout::prefix_of_name(name) {
+        Some(prefix) => remove_own_folder(tree, &layout::folder_name(prefix), remove_file_or_link),
+        None => remove_file_or_link(tree, name),
+    }
 }
 
 /// Other folders stay: nothing of ours makes them, and what they hold is not known.

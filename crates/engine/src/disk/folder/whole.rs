@@ -187,8 +187,8 @@ impl FolderDisk {
     /// Moves the tree to the place of all objects, if the disk still has none and all the copies in the tree are in this
     /// batch: then these have their names.
     pub(super) fn name_whole_tree(&self, batch: &mut [Waiting]) -> Result<(), DiskError> {
-        let in_tree = |waiting: &&mut Waiting| matches!(waiting.place, Some(Place::Whole));
-        let copies = batch.iter_mut().filter(in_tree).count();
+        let in_tree = |waiting: &Waiting| matches!(waiting.place, Some(Place::Whole));
+        let copies = batch.iter().filter(|waiting| in_tree(waiting)).count();
         if copies == 0 || copies != self.whole.copies() {
             return Ok(());
         }
@@ -196,7 +196,7 @@ impl FolderDisk {
         self.remove_empty_folders(&incoming)?;
         if incoming.rename_over_empty(TREE, &self.root, layout::OBJECTS)? {
             self.whole.empty();
-            batch.iter_mut().filter(in_tree).for_each(|waiting| waiting.place = None);
+            batch.iter_mut().filter(|waiting| in_tree(waiting)).for_each(|waiting| waiting.place = None);
         }
         Ok(())
     }

@@ -209,7 +209,7 @@ impl Copier<'_, '_> {
         }
         let first = self.first_until.is_some();
         let staged = self.flying.as_ref().map_or(0, |flying| flying.copied.len());
-        if first && (staged..staged + batch.len()).contains(&self.write_at) {
+        if first && staged > 0 && (staged..staged + batch.len()).contains(&self.write_at) {
             self.writing.now();
         }
         let tasks = prepare(self.visit, self.loaded, self.tools, batch, self.outcome, self.failed)?;

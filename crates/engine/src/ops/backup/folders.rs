@@ -3,10 +3,9 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Scope;
 
+use crate::disk::layout::FOLDERS;
 use crate::disk::{Disk, DiskError, Listed};
 
-/// Folders of the objects folder.
-pub(super) const FOLDERS: u16 = 4096;
 /// Folders that one thread is ahead.
 const AHEAD: usize = 4;
 

@@ -74,9 +74,8 @@ impl<'o> Preparation<'o> {
     ///
     /// `None` if most of the set was claimed before: then a power cut would cost the batch for longer than it takes to land.
     pub fn within(&self, writer: &Writer<'_>, copies: usize) -> Result<Option<Prepared>, CatalogError> {
-        let most =
-            i64::try_from(copies).is_ok_and(|copies| copies > writer.highest_object().unwrap_or(0) / 2);
-        if !most {
+        let objects = writer.highest_object()?;
+        if i64::try_from(copies).is_ok_and(|copies| copies <= objects / 2) {
             return Ok(None);
         }
         writer.settle_answers()?;

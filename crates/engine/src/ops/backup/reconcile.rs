@@ -7,9 +7,10 @@ use distbackup_core::evidence::{Grounds, Warrant};
 use distbackup_core::model::{Bytes, ObjectId};
 use distbackup_core::plan::Tally;
 
-use super::folders::{FOLDERS, Folders};
+use super::folders::Folders;
 use super::{Visit, name_of};
 use crate::catalog::{CatalogError, CheckedCopy, HeldObject, Merged, Orphan, ProofKind, Retention, Writer};
+use crate::disk::layout::FOLDERS;
 use crate::disk::{DiskError, Listed};
 use crate::hash;
 use crate::ops::{OpError, Problems, shelf, tempdir};

@@ -78,7 +78,8 @@ impl<'f> Finder<'f> {
         Ok(Err(trouble))
     }
 
-    /// Reads what follows a file in its folder: twice as much as the last time if most of that was asked for.
+    /// Reads what follows a file in its folder: twice as much as the last time if a quarter of that was asked for (two
+    /// threads share a folder), else half as much.
     fn look_ahead(&self, from: &PendingKey) -> Result<(), CatalogError> {
         let mut ahead = self.ahead.borrow_mut();
         let next = if ahead.used >= ahead.read / 4 { ahead.read * 2 } else { ahead.read / 2 };

@@ -28,11 +28,9 @@ use super::{OpError, Problems};
 use crate::catalog::{Catalog, CatalogTime, DiskRow, VerifyProgress};
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::disk::layout::FOLDERS;
 use crate::progress::Observer;
 use record::Finding;
-
-/// Folders of the objects folder.
-const FOLDERS: u16 = 4096;
 
 /// How to verify.
 #[derive(Debug, Clone, Default)]
