@@ -3,11 +3,19 @@
 //! A segment is either bytes or a run of zeros that nobody had to read, because it is a hole of a
 //! sparse file. So 200 GB of hole cost no buffer, no read and no room; they are only hashed.
 
+mod buffer;
+
 use std::io;
+
+pub use buffer::Buffer;
 
 /// How much is read and written at once: large enough that system calls do not count, small
 /// enough to stay in the processor's cache.
-pub const BUFFER_BYTES: usize = 1 << 20;
+pub const BUFFER_BYTES: usize = 1 << 19;
+
+/// From this size in bytes on, a content is written straight to a disk that takes that, and together with others: whoever
+/// writes it waits for the disk, not for the processor.
+pub const LARGE_BYTES: u64 = 4 << 20;
 
 /// The next part of a content, in order and without gaps.
 #[derive(Debug)]
@@ -32,6 +40,11 @@ impl Segment<'_> {
 pub trait Content {
     /// The next segment, or `None` at the end.
     fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>>;
+
+    /// How many bytes it probably has, for whoever prepares for it; 0 if nobody knows, or if there may be holes in it.
+    fn probable_bytes(&self) -> u64 {
+        0
+    }
 
     /// Appends all of it to `bytes`, holes filled. `false`: it is longer than `max`, and some of it may have been appended.
     fn append_to(&mut self, bytes: &mut Vec<u8>, max: u64) -> io::Result<bool> {

@@ -13,10 +13,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use distbackup_core::model::{Bytes, DiskUuid, ObjectId};
-use distbackup_engine::content::{Content, InMemory, Segment};
+use distbackup_engine::content::{Content, InMemory, LARGE_BYTES, Segment};
 use distbackup_engine::disk::laws::{Bench, check_laws};
 use distbackup_engine::disk::simulated::{Planted, PowerCut};
 use distbackup_engine::disk::{Disk, DiskError, FolderDisk, Identity, Loose, StageError};
+use distbackup_engine::hash::SourceFile;
 use distbackup_engine::platform;
 
 fn identity() -> Identity {
@@ -391,6 +392,117 @@ fn the_largest_file_is_known_without_writing_one() {
         let largest = disk.space().unwrap().file_max;
         eprintln!("{kind}: {largest}");
         assert!(largest >= Bytes(1 << 40), "{kind}: {largest}");
+        drop(disk);
+    }
+}
+
+/// A content of which the disk hears in advance how large it will be; it may be wrong.
+struct Announced<'a> {
+    parts: Vec<&'a [u8]>,
+    bytes: u64,
+}
+
+impl Content for Announced<'_> {
+    fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>> {
+        Ok((!self.parts.is_empty()).then(|| Segment::Data(self.parts.remove(0))))
+    }
+
+    fn probable_bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// So many bytes without a pattern that a mistake in their order would leave as it is.
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+/// Whether the system has the beginning of a file in memory.
+fn is_in_memory(file: &Path) -> bool {
+    let file = std::fs::File::open(file).unwrap();
+    let mut byte = [0];
+    let mut parts = [io::IoSliceMut::new(&mut byte)];
+    rustix::io::preadv2(&file, &mut parts, 0, rustix::io::ReadWriteFlags::NOWAIT).is_ok()
+}
+
+/// D2: what was read from sources of all lengths is there after the power was cut, in memory at no time, and took no more room
+/// than it needs.
+#[test]
+fn d2_large_contents_go_straight_to_the_medium_and_come_whole() {
+    const LARGE: usize = LARGE_BYTES as usize;
+    let room = tempfile::tempdir().unwrap();
+    for (kind, megabytes) in [("ext4", 96), ("xfs", 320), ("btrfs", 256)] {
+        let Some(mounted) = Mounted::new(kind, megabytes) else { continue };
+        let straight = kind != "btrfs" && !platform::is_rotational(&mounted.point);
+        if kind != "btrfs" && !straight {
+            eprintln!("SKIPPED: the drive here rotates, so {kind} is written through memory");
+        }
+        let mut bench = FolderBench::new(Place::Mounted(mounted), Way::Unnamed);
+        let mut stored = Vec::new();
+        for length in [LARGE - 1, LARGE, LARGE + 1, LARGE + 4096, 2 * LARGE + 70_001] {
+            let content = bytes(length);
+            let source = room.path().join(length.to_string());
+            std::fs::write(&source, &content).unwrap();
+            let staged = bench.disk().stage(&mut SourceFile::open(&source).unwrap()).unwrap();
+            assert_eq!(staged.size, Bytes(length as u64));
+            stored.push((staged.id, content));
+            bench.disk().commit(vec![staged]).unwrap();
+        }
+        for (number, (id, content)) in stored.iter().enumerate() {
+            let name = id.hex();
+            let object = bench.folder().join("distbackup-objects").join(&name[..3]).join(&name);
+            let blocks = std::os::unix::fs::MetadataExt::blocks(&object.metadata().unwrap());
+            assert!(blocks * 512 <= content.len() as u64 + (64 << 10), "{kind} {}: {blocks}", content.len());
+            if straight && number > 0 {
+                assert!(!is_in_memory(&object), "{kind} {}", content.len());
+            }
+        }
+        // Shutting down is what the kernel offers for ext4 and XFS.
+        if kind != "btrfs" {
+            assert!(bench.power_cut(PowerCut::LoseAll));
+        }
+        for (id, content) in stored {
+            let mut all = Vec::new();
+            assert!(bench.disk().open(id).unwrap().append_to(&mut all, u64::MAX).unwrap());
+            assert!(all == content, "{kind} {}", content.len());
+        }
+    }
+}
+
+/// Whatever was announced: what comes counts, in parts of any length, and room that was set aside for more is free again.
+#[test]
+fn d4_a_content_that_is_not_as_announced_comes_whole_and_takes_what_it_needs() {
+    for (kind, megabytes) in [("ext4", 64), ("xfs", 320)] {
+        let Some(mounted) = Mounted::new(kind, megabytes) else { continue };
+        let folder = mounted.point.join("red");
+        let disk = FolderDisk::create(&folder, &identity()).unwrap();
+        let free = || disk.space().unwrap().free.0;
+        let content = bytes(3 << 20);
+        let (first, rest) = content.split_at(1 << 20);
+        let (odd, last) = rest.split_at(1001);
+        for (announced, parts) in [
+            (30 << 20, vec![first, odd, last]),
+            (5 << 20, vec![&content[..]]),
+            (4 << 20, content.chunks(4096).collect()),
+        ] {
+            let before = free();
+            let staged = disk.stage(&mut Announced { parts, bytes: announced }).unwrap();
+            let id = staged.id;
+            disk.commit(vec![staged]).unwrap();
+            let mut all = Vec::new();
+            disk.open(id).unwrap().append_to(&mut all, u64::MAX).unwrap();
+            assert!(all == content, "{kind}");
+            disk.sync().unwrap();
+            assert!(before - free() <= (3 << 20) + (1 << 20), "{kind}: {} bytes are gone", before - free());
+            disk.remove(id).unwrap();
+            disk.sync().unwrap();
+        }
+        // More than there is room for, whether it comes or not.
+        let error = disk.stage(&mut Announced { parts: vec![&content; 200], bytes: 600 << 20 }).unwrap_err();
+        assert!(matches!(error, StageError::Disk(DiskError::Full { .. })), "{kind}: {error}");
+        assert_eq!(incoming(&folder), 0);
+        let staged = disk.stage(&mut Announced { parts: vec![&content], bytes: 600 << 20 }).unwrap();
+        disk.commit(vec![staged]).unwrap();
         drop(disk);
     }
 }

@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use crate::content::{BUFFER_BYTES, Content, Segment};
+use crate::content::{BUFFER_BYTES, Buffer, Content, Segment};
 
 /// An open regular file as a content.
 #[derive(Debug)]
 pub(super) struct FileContent {
     file: File,
-    buffer: Vec<u8>,
+    buffer: Option<Buffer>,
     position: u64,
     /// Up to here there is data; beyond, the filesystem has to be asked.
     data_end: u64,
@@ -27,7 +27,7 @@ impl FileContent {
         let (size, allocated) = (u64::try_from(stat.st_size).unwrap_or(0), stat.st_blocks as u64 * 512);
         // Where all blocks are there, there is no hole to be looked for.
         let data_end = if allocated >= size { size } else { 0 };
-        Ok(FileContent { file, buffer: Vec::new(), position: 0, data_end, size })
+        Ok(FileContent { file, buffer: None, position: 0, data_end, size })
     }
 
     /// Where the data that follows `position` begins, after a hole or at once, and where it ends.
@@ -63,13 +63,10 @@ impl Content for FileContent {
             }
         }
         let rest = usize::try_from(self.data_end.saturating_sub(self.position)).unwrap_or(usize::MAX);
-        // No more than there is to read: most objects are small, and each is read through a buffer of its own.
         let wanted = rest.min(BUFFER_BYTES);
-        if self.buffer.len() < wanted {
-            self.buffer.resize(wanted, 0);
-        }
+        let buffer = self.buffer.get_or_insert_with(Buffer::borrow);
         let read = loop {
-            match self.file.read_at(&mut self.buffer[..wanted], self.position) {
+            match self.file.read_at(&mut buffer[..wanted], self.position) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result?,
             }
@@ -80,7 +77,11 @@ impl Content for FileContent {
             return Ok(None);
         }
         self.position += read as u64;
-        Ok(Some(Segment::Data(&self.buffer[..read])))
+        Ok(Some(Segment::Data(&buffer[..read])))
+    }
+
+    fn probable_bytes(&self) -> u64 {
+        if self.data_end < self.size { 0 } else { self.size }
     }
 }
 

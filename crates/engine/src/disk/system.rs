@@ -289,6 +289,11 @@ impl Folder {
         self.sync()
     }
 
+    /// Whether what is written to files here may go past the memory of the system.
+    pub fn can_write_straight(&self) -> bool {
+        crate::platform::can_write_straight(&self.fd)
+    }
+
     /// Whether [`Folder::sync_filesystem`] covers all contents and reports all errors here.
     ///
     /// It does on local filesystems of the kernel, from 5.8 on. FUSE and network filesystems take the data and may

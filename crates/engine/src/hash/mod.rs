@@ -4,7 +4,6 @@
 //! way [`SourceFile::finish`] tells whether the file changed while it was read; if so, what was read
 //! never existed and must not be kept (S8). Holes are not read, only hashed.
 
-mod buffer;
 mod content;
 mod digest;
 mod gather;

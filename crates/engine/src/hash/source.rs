@@ -106,6 +106,10 @@ impl Content for SourceFile {
         self.reader.next_segment()
     }
 
+    fn probable_bytes(&self) -> u64 {
+        self.reader.probable_bytes()
+    }
+
     fn append_to(&mut self, bytes: &mut Vec<u8>, max: u64) -> io::Result<bool> {
         self.reader.append_to(bytes, max)
     }

@@ -4,7 +4,7 @@
 //! place is scanned once (S13). Folders on the way to a mapping that no source provides are virtual.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use distbackup_core::model::VirtualPath;
 use distbackup_core::rules::PathConfig;
@@ -47,6 +47,15 @@ impl Mapping {
         let follows = configs.iter().filter(|(_, config)| config.follow_symlinks == Some(true));
         self.follows = follows.map(|(path, _)| path.clone()).collect();
         self
+    }
+
+    /// The real folders of all sources.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        let below = self.children.values().flat_map(|child| {
+            let folders: Box<dyn Iterator<Item = &Path>> = Box::new(child.folders());
+            folders
+        });
+        self.source.iter().map(|source| source.path.as_path()).chain(below)
     }
 
     /// Whether symlinks are followed anywhere.

@@ -144,11 +144,31 @@ impl Devices {
         }
     }
 
+    /// Whether anything turns in one of the drives on which a device lies.
+    fn rotates(&self, device: &BlockDevice) -> bool {
+        self.drives(device, true).iter().any(|drive| {
+            let real = fs::canonicalize(self.folder(&drive.name)).unwrap_or_default();
+            let real = real.to_string_lossy();
+            // Virtual drives say 1 without meaning it.
+            let pretends = real.contains("/virtual/") || real.contains("/virtio");
+            !pretends && self.text(&self.folder(&drive.name).join("queue/rotational")).as_deref() == Some("1")
+        })
+    }
+
     /// Whether a device exists in memory only: nothing that could be unplugged.
     pub fn is_virtual(&self, device: &BlockDevice) -> bool {
         fs::canonicalize(self.folder(&device.name))
             .is_ok_and(|real| real.components().any(|part| part.as_os_str() == "virtual"))
     }
+}
+
+/// Whether a folder lies on a rotating disk, which wants one sequential stream (DESIGN 8). Unknown means no.
+pub fn is_rotational(folder: &Path) -> bool {
+    let Ok(folder) = fs::canonicalize(folder) else { return false };
+    let Ok(mounts) = Mounts::read() else { return false };
+    let devices = Devices::default();
+    let device = mounts.mount_of(&folder).and_then(|mount| devices.of_mount(mount));
+    device.is_some_and(|device| devices.rotates(&device))
 }
 
 #[cfg(test)]
@@ -206,6 +226,33 @@ mod tests {
         assert_eq!(names(&system.drives(&open, true)), ["sdb"]);
         assert_eq!(system.encrypted(&open).unwrap().node, Path::new("/dev/sdb2"));
         assert!(system.is_virtual(&open));
+    }
+
+    #[test]
+    fn what_is_encrypted_or_a_partition_turns_with_its_drive() {
+        let (dir, system) = system();
+        let queue = dir.path().join("devices/usb1/block/sdb/queue");
+        fs::create_dir(&queue).unwrap();
+        // What a mapped device says of itself does not count.
+        fs::create_dir(dir.path().join("devices/virtual/block/dm-0/queue")).unwrap();
+        for turns in [true, false] {
+            fs::write(queue.join("rotational"), if turns { "1\n" } else { "0\n" }).unwrap();
+            let other = if turns { "0\n" } else { "1\n" };
+            fs::write(dir.path().join("devices/virtual/block/dm-0/queue/rotational"), other).unwrap();
+            for number in [(8, 16), (8, 17), (253, 0)] {
+                assert_eq!(system.rotates(&system.by_number(number).unwrap()), turns, "{number:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_drive_of_a_virtual_machine_says_that_it_turns_and_does_not() {
+        let (dir, system) = system();
+        let place = dir.path().join("devices/pci0/virtio0/block/vda");
+        fs::create_dir_all(place.join("queue")).unwrap();
+        fs::write(place.join("queue/rotational"), "1\n").unwrap();
+        symlink("../../devices/pci0/virtio0/block/vda", dir.path().join("class/block/vda")).unwrap();
+        assert!(!system.rotates(&system.by_name("vda").unwrap()));
     }
 
     #[test]

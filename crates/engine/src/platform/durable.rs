@@ -43,6 +43,11 @@ impl WritingOut {
     /// What goes together. Smaller files wait for their sync.
     const PART: u64 = 8 << 20;
 
+    /// Of a file of which all up to here is on its way already.
+    pub fn from(begun: u64) -> Self {
+        WritingOut { begun }
+    }
+
     /// The file has been written up to here.
     pub fn reached(&mut self, file: &File, end: u64) {
         let waiting = end.saturating_sub(self.begun);

@@ -98,6 +98,19 @@ pub fn file_bytes_max(fd: BorrowedFd<'_>, block: u64) -> u64 {
     }
 }
 
+/// Has what is written to an open file from now on go past the memory of the system, or through it again (`fcntl(2)`). An
+/// error where the filesystem cannot.
+pub fn write_straight(file: BorrowedFd<'_>, straight: bool) -> io::Result<()> {
+    let mut flags = rustix::fs::fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, straight);
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
+}
+
+/// Sets room aside for so many bytes of a file, whose size stays what it is (`fallocate(2)`).
+pub fn set_room_aside(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes)?)
+}
+
 /// Begins writing a part of a file to its medium (sync_file_range(2)); a hint.
 pub fn begin_writing_out(file: BorrowedFd<'_>, from: u64, length: u64) {
     let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else { return };

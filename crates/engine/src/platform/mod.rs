@@ -9,6 +9,7 @@ mod accounts;
 mod cached;
 mod change;
 mod computer;
+mod direct;
 mod drives;
 mod durable;
 mod far;
@@ -43,7 +44,8 @@ pub use accounts::Accounts;
 pub use cached::{forget_cached, is_forgotten};
 pub use change::{Handle, make_node_at};
 pub use computer::{Computer, this_computer};
-pub use drives::{BlockDevice, Devices};
+pub use direct::{DIRECT_ALIGNMENT, Growing, can_write_straight};
+pub use drives::{BlockDevice, Devices, is_rotational};
 pub use durable::{WritingOut, sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};
 pub use holders::{Holder, holders};
@@ -58,9 +60,7 @@ pub use open::{
     open_source, open_source_at, read_link_at,
 };
 pub use paths::{bytes_of_path, make_private, new_uuid, path_of_bytes, random_bits};
-pub use process::{
-    ask_to_stop, interrupted, is_rotational, is_superuser, raise_open_files_limit, watch_interrupts,
-};
+pub use process::{ask_to_stop, interrupted, is_superuser, raise_open_files_limit, watch_interrupts};
 pub use programs::{find_program, run_program};
 #[cfg(target_arch = "x86_64")]
 pub use sha256_lanes::Lanes;

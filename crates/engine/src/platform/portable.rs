@@ -46,6 +46,16 @@ pub fn file_bytes_max(_: BorrowedFd<'_>, _: u64) -> u64 {
     i64::MAX as u64
 }
 
+/// There is no such way that all systems have.
+pub fn write_straight(_: BorrowedFd<'_>, _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Nor this.
+pub fn set_room_aside(_: BorrowedFd<'_>, _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The system begins when it likes.
 pub fn begin_writing_out(_: BorrowedFd<'_>, _: u64, _: u64) {}
 

@@ -1,6 +1,5 @@
 //! This process: interrupts, open files; and the kind of device it reads from.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by the first interrupt.
@@ -61,28 +60,4 @@ pub fn ask_to_stop(child: u32) -> std::io::Result<()> {
 /// Whether this process may do everything (root).
 pub fn is_superuser() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Whether a folder lies on a rotating disk, which wants one sequential stream (DESIGN 8). Unknown means no.
-pub fn is_rotational(folder: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        let Ok(stat) = super::stat_path(folder) else { return false };
-        let (major, minor) = (rustix::fs::major(stat.device), rustix::fs::minor(stat.device));
-        let device = format!("/sys/dev/block/{major}:{minor}");
-        // A partition has its queue in the folder above.
-        let read = |place: &str| std::fs::read_to_string(format!("{device}/{place}/rotational"));
-        // Loop devices and virtual disks say 1 without meaning it: they have no medium that turns.
-        let name =
-            std::fs::read_link(&device).map(|link| link.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.contains("/virtual/") || name.contains("/virtio") {
-            return false;
-        }
-        read("queue").or_else(|_| read("../queue")).is_ok_and(|text| text.trim() == "1")
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = folder;
-        false
-    }
 }

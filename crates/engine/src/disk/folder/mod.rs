@@ -55,6 +55,8 @@ pub struct FolderDisk {
     whole: WholeTree,
     /// So many files without a name may be held at once.
     unnamed_max: usize,
+    /// Large contents go past the memory of the system.
+    straight: OnceLock<bool>,
     /// Folders of objects with changes that no sync has covered yet; used where each needs its own.
     touched: Mutex<BTreeSet<u16>>,
     /// Of what kind the first failed sync was, and what it said. Locked while one goes on.
@@ -106,6 +108,7 @@ impl FolderDisk {
             unnamed: OnceLock::new(),
             whole: WholeTree::default(),
             unnamed_max: platform::unnamed_files_max(),
+            straight: OnceLock::new(),
             touched: Mutex::default(),
             sync_failure: Mutex::default(),
             file_max: OnceLock::new(),

@@ -15,11 +15,11 @@ use super::FolderDisk;
 use super::incoming::{Coming, is_numbered};
 use super::naming::Waiting;
 use super::whole::TREE;
-use crate::content::{Content, Segment};
+use crate::content::{Content, LARGE_BYTES, Segment};
 use crate::disk::layout;
 use crate::disk::port::{DiskError, StageError, Staged};
 use crate::disk::system::{Folder, meaning};
-use crate::platform::WritingOut;
+use crate::platform::{self, Growing};
 
 /// Objects may be anybody's private files (C8).
 pub(super) const FILE_MODE: u32 = 0o600;
@@ -78,14 +78,17 @@ impl FolderDisk {
         };
         let mut hash = Sha256::new();
         let mut size = 0u64;
-        let mut written_out = WritingOut::default();
+        let probable = content.probable_bytes();
+        let mut growing = match probable >= LARGE_BYTES && self.can_write_straight() {
+            true => Growing::straight(file, probable),
+            false => Growing::new(file),
+        };
         while let Some(segment) = content.next_segment().map_err(StageError::Source)? {
             match segment {
                 Segment::Data(bytes) => {
                     // Beyond the end of the file this leaves a hole; a filesystem without holes fills in zeros itself.
                     let end = size.saturating_add(bytes.len() as u64);
-                    file.write_all_at(bytes, size).map_err(|error| failed("write", error, end))?;
-                    written_out.reached(file, end);
+                    growing.write(bytes, size).map_err(|error| failed("write", error, end))?;
                     hash.update(bytes);
                     size = end;
                 }
@@ -101,11 +104,19 @@ impl FolderDisk {
                 }
             }
         }
+        growing.finish(size).map_err(|error| failed("write", error, size))?;
         if !self.sync_covers_all {
             // Here and not at commit: a file that was closed may have lost its error together with its pages.
             file.sync_all().map_err(|error| failed("sync", error, size))?;
         }
         Ok((ObjectId(hash.finalize().into()), Bytes(size)))
+    }
+
+    /// Whether large contents go past the memory of the system. Not to a disk that rotates: while the next part is read and
+    /// hashed it would stand still.
+    fn can_write_straight(&self) -> bool {
+        let ask = || self.root.can_write_straight() && !platform::is_rotational(self.root.path());
+        *self.straight.get_or_init(ask)
     }
 
     pub(super) fn commit_batch(&self, batch: Vec<Staged>) -> Result<(), DiskError> {

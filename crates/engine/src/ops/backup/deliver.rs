@@ -12,7 +12,7 @@ use super::execute::{finish, staged};
 use super::ledger::Ledger;
 use super::origins::{BadCopy, Copies, Holder, RottenFile, record_rot};
 use super::sources::Finder;
-use super::stage::{Task, Tools};
+use super::stage::{Task, Tools, large_streams};
 use super::{Visit, VisitOutcome, name_of, publish};
 use crate::catalog::{Catalog, CatalogError, DiskRow, HeldObject, PlanRow, Wants};
 use crate::disk::Disk;
@@ -107,6 +107,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
         hashes: true,
         copies: &copies,
         read_back: None,
+        large_streams: large_streams(&mapping, delivery.streams),
         early: None,
         observer: visit.observer,
     };

@@ -19,7 +19,7 @@ use super::prepare::Preparation;
 use super::read_back::{self, Checked};
 use super::remove::{Why, remove};
 use super::sources::Finder;
-use super::stage::{Copied, Failure, Provisional, Task, Tools, stage_all};
+use super::stage::{Copied, Failure, Provisional, Task, Tasks, Tools, large_streams, stage_all};
 use super::write_out::WriteOut;
 use super::{BackupOptions, Visit, VisitOutcome, name_of};
 use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PlanRow, ProofKind, View};
@@ -102,6 +102,7 @@ fn copy_all(
         hashes: plan.copies().any(|copy| loaded.is_pending(copy.object)),
         copies: &copies,
         read_back: options.read_back.then_some(options.streams),
+        large_streams: large_streams(&mapping, options.streams),
         early: visit.early.filter(|early| !early.is_empty()),
         observer: visit.observer,
     };
@@ -216,8 +217,9 @@ impl Copier<'_, '_> {
         let victims: Vec<u32> = tasks.iter().flat_map(|task| task.victims.iter().copied()).collect();
         let evicted = remove(self.visit, self.loaded, self.tools.ledger, &victims, Why::Victim)?;
         self.outcome.evicted.merge(evicted);
-        let views = views(self.visit, self.options.streams, tasks.len())?;
         let (tools, halt) = (self.tools, AtomicBool::new(false));
+        let tasks = Tasks::new(tasks, tools, self.options.streams);
+        let views = views(self.visit, tasks.threads)?;
         let (landed, results) = std::thread::scope(|scope| {
             let staging = scope.spawn(|| stage_all(tools, views, tasks, &halt));
             let landed = if first { Ok(()) } else { self.land() };
@@ -337,8 +339,8 @@ impl Batch {
 }
 
 /// A view of the catalog for each thread that stages.
-fn views(visit: &Visit<'_>, streams: usize, tasks: usize) -> Result<Vec<View>, CatalogError> {
-    (0..streams.clamp(1, tasks.max(1))).map(|_| visit.catalog.view()).collect()
+fn views(visit: &Visit<'_>, threads: usize) -> Result<Vec<View>, CatalogError> {
+    (0..threads).map(|_| visit.catalog.view()).collect()
 }
 
 /// Stages a batch and sorts out what became of each copy. An error that ends the visit drops what was staged.
@@ -348,7 +350,8 @@ pub fn staged(
     tools: &Tools<'_>,
     tasks: Vec<Task>,
 ) -> Result<Batch, OpError> {
-    let views = views(visit, streams, tasks.len())?;
+    let tasks = Tasks::new(tasks, tools, streams);
+    let views = views(visit, tasks.threads)?;
     sort_out(visit, stage_all(tools, views, tasks, &AtomicBool::new(false)), None)
 }
 

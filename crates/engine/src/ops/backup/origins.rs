@@ -173,4 +173,11 @@ impl Content for Origin<'_> {
             Origin::Copy { content, .. } => content.next_segment(),
         }
     }
+
+    fn probable_bytes(&self) -> u64 {
+        match self {
+            Origin::Source(source) => source.file.probable_bytes(),
+            Origin::Copy { content, .. } => content.probable_bytes(),
+        }
+    }
 }

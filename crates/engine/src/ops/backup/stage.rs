@@ -1,7 +1,7 @@
 //! One batch of contents on its way to the disk, by several threads.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use distbackup_core::model::{Bytes, ObjectId, ObjectNo, SnapshotNo, billed};
 
@@ -10,14 +10,14 @@ use super::ledger::Ledger;
 use super::origins::{Copies, Holder, Origin, RottenFile};
 use super::sources::{Finder, Source};
 use crate::catalog::{Captured, CatalogError, PendingKey, PlanRow, Reader, View};
-use crate::content::{Content, Segment};
+use crate::content::{Content, LARGE_BYTES, Segment};
 use crate::disk::{Disk, DiskError, StageError, Staged};
 use crate::hash::{ATTEMPTS, Gather};
 use crate::metadata;
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
 use crate::ops::mapping::Mapping;
-use crate::platform::Accounts;
+use crate::platform::{self, Accounts};
 use crate::progress::{Event, Observer};
 
 /// What is needed to find, read and write contents.
@@ -42,6 +42,8 @@ pub struct Tools<'t> {
     pub copies: &'t Copies<'t>,
     /// What was written is read back, by so many threads; `None`: it is not.
     pub read_back: Option<usize>,
+    /// Large files that are written at the same time.
+    pub large_streams: usize,
     /// Copies that are staged on the disk already.
     pub early: Option<&'t Early<'t>>,
     /// Who watches.
@@ -113,21 +115,55 @@ impl Failure {
     }
 }
 
-/// Stages the contents of a batch by as many threads as there are views of the catalog.
+/// So many large files at a time keep a fast drive busy, of which each has to wait for it.
+const LARGE_STREAMS: usize = 16;
+
+/// How many large files are written at the same time where `streams` small ones are: no more, if a disk rotates that they go
+/// to or may come from.
+pub fn large_streams(mapping: &Mapping, streams: usize) -> usize {
+    let one_by_one = streams < 2 || mapping.folders().any(platform::is_rotational);
+    if one_by_one { streams } else { streams.max(LARGE_STREAMS) }
+}
+
+/// The tasks of a batch: those that keep a processor busy, and those that wait for disks.
+pub struct Tasks {
+    small: Vec<Task>,
+    large: Vec<Task>,
+    /// Threads that take small ones.
+    streams: usize,
+    /// Threads with something to do.
+    pub threads: usize,
+}
+
+impl Tasks {
+    /// Sorts them. Where large files come one by one as well, they stay together and in their order.
+    pub fn new(tasks: Vec<Task>, tools: &Tools<'_>, streams: usize) -> Self {
+        let apart = tools.large_streams > streams;
+        let (large, small): (Vec<_>, Vec<_>) =
+            tasks.into_iter().partition(|task| apart && task.billed.0 >= LARGE_BYTES);
+        let streams = small.len().min(streams.max(1));
+        let threads = streams + large.len().min(tools.large_streams.saturating_sub(streams));
+        Tasks { small, large, streams, threads }
+    }
+}
+
+/// Stages the contents of a batch; each thread has a view of the catalog.
 ///
 /// After an error that concerns more than one file no further one begins, nor when `halt` is set from outside.
 pub fn stage_all(
     tools: &Tools<'_>,
     views: Vec<View>,
-    tasks: Vec<Task>,
+    tasks: Tasks,
     halt: &AtomicBool,
 ) -> Vec<Result<Copied, (PlanRow, Failure)>> {
-    let queue = Mutex::new(tasks.into_iter());
+    let (small, large) = (Mutex::new(tasks.small.into_iter()), Mutex::new(tasks.large.into_iter()));
     let results: Vec<Vec<_>> = std::thread::scope(|scope| {
         let workers: Vec<_> = views
             .into_iter()
-            .map(|view| {
-                let queue = &queue;
+            .enumerate()
+            .map(|(number, view)| {
+                let small = (number < tasks.streams).then_some(&small);
+                let large = &large;
                 scope.spawn(move || {
                     let reader = view.read();
                     let finder = Finder::new(&reader, tools.mapping, tools.filesystems);
@@ -140,8 +176,10 @@ pub fn stage_all(
                         }
                         results.push(result.map_err(|failure| (task.what, failure)));
                     };
-                    let mut tasks = Vec::new().into_iter();
-                    while let Some(task) = next(queue, &mut tasks).filter(|_| !halt.load(Ordering::Relaxed)) {
+                    let mut in_hand = Vec::new().into_iter();
+                    let mut next =
+                        || small.and_then(|small| next(small, &mut in_hand)).or_else(|| lock(large).next());
+                    while let Some(task) = next().filter(|_| !halt.load(Ordering::Relaxed)) {
                         if let Some(result) = stager.take_early(&task) {
                             note(task, result);
                         } else if let Some(mut task) = stager.gather(task, &mut gathered) {
@@ -173,7 +211,7 @@ fn next(queue: &Mutex<impl Iterator<Item = Task>>, in_hand: &mut std::vec::IntoI
     if let Some(task) = in_hand.next() {
         return Some(task);
     }
-    let mut queue = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut queue = lock(queue);
     let (mut tasks, mut bytes) = (Vec::new(), 0);
     while tasks.len() < TASKS_MAX && bytes < BYTES_MAX {
         let Some(task) = queue.next() else { break };
@@ -182,6 +220,11 @@ fn next(queue: &Mutex<impl Iterator<Item = Task>>, in_hand: &mut std::vec::IntoI
     }
     *in_hand = tasks.into_iter();
     in_hand.next()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked left the tasks that nobody has.
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Small contents that one thread has read, each with its task, the path it was read from, and what it should be.
@@ -530,5 +573,9 @@ impl Content for Watched<'_> {
         };
         self.observer.event(Event::Done { files: u64::from(segment.is_none()), bytes: Bytes(bytes) });
         Ok(segment)
+    }
+
+    fn probable_bytes(&self) -> u64 {
+        self.content.probable_bytes()
     }
 }

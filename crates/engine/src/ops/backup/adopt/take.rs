@@ -80,6 +80,7 @@ pub(super) fn take_all(
         hashes: true,
         copies: &copies,
         read_back: None,
+        large_streams: adoption.streams,
         early: None,
         observer: visit.observer,
     };
