@@ -14,7 +14,7 @@ use super::system;
 
 /// What is written straight has to begin at a multiple of this, in the file and in memory, and be as long: what the largest
 /// blocks of common drives are, and the pages of memory.
-pub const DIRECT_ALIGNMENT: usize = 4096;
+const DIRECT_ALIGNMENT: usize = 4096;
 
 /// A file that is written from its beginning to its end.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl<'f> Growing<'f> {
         // Where there is no room the writing will tell.
         let set_aside =
             if straight && system::set_room_aside(file.as_fd(), bytes).is_ok() { bytes } else { 0 };
-        Growing { straight, set_aside, ..Growing::new(file) }
+        Growing { file, straight, set_aside, written_out: WritingOut::default() }
     }
 
     /// Writes what follows; what is skipped becomes a hole. The first part that cannot go straight, which most often is the
@@ -68,6 +68,15 @@ impl<'f> Growing<'f> {
     }
 }
 
+impl Drop for Growing<'_> {
+    /// Whoever writes to the file afterwards may write anything anywhere.
+    fn drop(&mut self) {
+        if self.straight {
+            let _then_odd_parts_are_refused = system::write_straight(self.file.as_fd(), false);
+        }
+    }
+}
+
 fn is_aligned(bytes: &[u8], at: u64) -> bool {
     let multiple = |number: usize| number.is_multiple_of(DIRECT_ALIGNMENT);
     multiple(bytes.as_ptr().addr()) && multiple(bytes.len()) && at.is_multiple_of(DIRECT_ALIGNMENT as u64)
@@ -79,4 +88,44 @@ pub fn can_write_straight(file: impl AsFd) -> bool {
     const EXT: i64 = 0xef53;
     const XFS: i64 = 0x5846_5342;
     system::filesystem_magic(file.as_fd()).is_ok_and(|magic| [EXT, XFS].contains(&magic))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_parts_are_the_file_is_what_was_written() {
+        // Begins where a page does, so that some parts can go straight.
+        let memory: Vec<u8> = (0..80_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let from = memory.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        let content = &memory[from..][..70_000];
+        for parts in [vec![65_536], vec![4096, 8192], vec![4096, 1, 4096], vec![100], vec![4096, 4095, 4097]]
+        {
+            let file = tempfile::tempfile().unwrap();
+            let mut growing = Growing::straight(&file, 100_000);
+            let mut at = 0;
+            for length in parts.iter().copied().chain([70_000 - parts.iter().sum::<usize>()]) {
+                growing.write(&content[at..at + length], at as u64).unwrap();
+                at += length;
+            }
+            growing.finish(70_000).unwrap();
+            let mut found = vec![0; 70_000];
+            file.read_exact_at(&mut found, 0).unwrap();
+            assert!(found == content && file.metadata().unwrap().len() == 70_000, "{parts:?}");
+            // As after every other file, it can be written anywhere.
+            file.write_all_at(b"odd", 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_is_a_hole() {
+        let file = tempfile::tempfile().unwrap();
+        let mut growing = Growing::new(&file);
+        growing.write(b"end", 8192).unwrap();
+        growing.finish(8195).unwrap();
+        let mut found = vec![1; 8195];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found[..8192].iter().all(|&byte| byte == 0) && &found[8192..] == b"end");
+    }
 }

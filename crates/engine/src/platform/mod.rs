@@ -44,7 +44,7 @@ pub use accounts::Accounts;
 pub use cached::{forget_cached, is_forgotten};
 pub use change::{Handle, make_node_at};
 pub use computer::{Computer, this_computer};
-pub use direct::{DIRECT_ALIGNMENT, Growing, can_write_straight};
+pub use direct::{Growing, can_write_straight};
 pub use drives::{BlockDevice, Devices, is_rotational};
 pub use durable::{WritingOut, sync_data, sync_directory, sync_file, sync_filesystem, syncfs_reports_errors};
 pub use filesystem::{FilesystemId, Space, identify, identify_path, space, space_at};

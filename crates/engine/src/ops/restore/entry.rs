@@ -1,14 +1,14 @@
 //! One file at the destination: compared, written, checked.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use distbackup_core::model::{Holes, ObjectId, VirtualPath};
 
-use crate::content::{Content, Segment};
+use crate::content::{Content, LARGE_BYTES, Segment};
 use crate::hash::{Digest, HashError, SparseReader, hash_content};
-use crate::platform::{self, WritingOut, path_of_bytes};
+use crate::platform::{self, Growing, path_of_bytes};
 
 /// The real path of a virtual one below a destination; for looking only.
 pub fn below(destination: &Path, path: &VirtualPath) -> PathBuf {
@@ -37,17 +37,23 @@ pub enum WriteError {
     Stopped,
 }
 
-/// Writes a content to an empty file, with the holes that the original had, and hashes it.
+/// Writes a content to an empty file, with the holes that the original had, and hashes it. A large one without holes goes
+/// `straight` to its medium, past the memory of the system, if that is wanted.
 pub fn write(
     content: &mut dyn Content,
-    file: &mut File,
+    file: &File,
+    straight: bool,
     holes: &Holes,
     each: &mut dyn FnMut(u64),
     stop: &dyn Fn() -> bool,
 ) -> Result<ObjectId, WriteError> {
     let mut digest = Digest::new();
-    let mut writer =
-        HoleWriter { file, holes: &holes.0, offset: 0, length: 0, written_out: WritingOut::default() };
+    let probable = content.probable_bytes();
+    let growing = match straight && holes.0.is_empty() && probable >= LARGE_BYTES {
+        true => Growing::straight(file, probable),
+        false => Growing::new(file),
+    };
+    let mut writer = HoleWriter { file, growing, holes: &holes.0, offset: 0, length: 0 };
     while let Some(segment) = content.next_segment().map_err(WriteError::Read)? {
         if stop() {
             return Err(WriteError::Stopped);
@@ -70,13 +76,13 @@ pub fn write(
 
 /// Writes forward and leaves out what the original had as holes.
 struct HoleWriter<'a> {
-    file: &'a mut File,
+    file: &'a File,
+    growing: Growing<'a>,
     /// Holes not yet passed.
     holes: &'a [(u64, u64)],
     offset: u64,
     /// End of what was really written.
     length: u64,
-    written_out: WritingOut,
 }
 
 impl HoleWriter<'_> {
@@ -127,19 +133,18 @@ impl HoleWriter<'_> {
     }
 
     fn put(&mut self, data: &[u8]) -> io::Result<()> {
-        if self.length != self.offset {
-            self.file.seek(SeekFrom::Start(self.offset))?;
-        }
-        self.file.write_all(data)?;
+        self.growing.write(data, self.offset)?;
         self.offset += data.len() as u64;
         self.length = self.offset;
-        self.written_out.reached(self.file, self.offset);
         Ok(())
     }
 
     fn finish(self) -> io::Result<()> {
         // A hole at the end exists only as the file's length.
-        if self.length != self.offset { self.file.set_len(self.offset) } else { Ok(()) }
+        if self.length != self.offset {
+            self.file.set_len(self.offset)?;
+        }
+        self.growing.finish(self.offset)
     }
 }
 
@@ -154,13 +159,48 @@ mod tests {
         content[100_000..100_010].fill(7);
         let mut file = tempfile::tempfile().unwrap();
         let holes = Holes(vec![(0, 65_536), (131_072, 168_928)]);
-        let id = write(&mut InMemory::new(&content), &mut file, &holes, &mut |_| {}, &|| false).unwrap();
+        let id = write(&mut InMemory::new(&content), &file, true, &holes, &mut |_| {}, &|| false).unwrap();
         let mut digest = Digest::new();
         digest.update(&Segment::Data(&content));
         assert_eq!(id, digest.finish());
         let mut back = Vec::new();
-        file.seek(SeekFrom::Start(0)).unwrap();
+        io::Seek::rewind(&mut file).unwrap();
         io::Read::read_to_end(&mut file, &mut back).unwrap();
         assert_eq!(back, content);
+    }
+
+    /// A content of which it is known how large it is, in parts.
+    struct Large<'a>(std::vec::IntoIter<&'a [u8]>, u64);
+
+    impl Content for Large<'_> {
+        fn next_segment(&mut self) -> io::Result<Option<Segment<'_>>> {
+            Ok(self.0.next().map(Segment::Data))
+        }
+
+        fn probable_bytes(&self) -> u64 {
+            self.1
+        }
+    }
+
+    #[test]
+    fn r1_a_large_file_comes_whole_also_from_the_second_disk_when_the_first_one_gave_out_half_way() {
+        let content: Vec<u8> = (0..LARGE_BYTES as u32 + 77).map(|n| (n % 253) as u8).collect();
+        let half = &content[..LARGE_BYTES as usize / 2];
+        let mut digest = Digest::new();
+        digest.update(&Segment::Data(&content));
+        let expected = digest.finish();
+        let mut file = tempfile::tempfile().unwrap();
+        let try_with = |parts: Vec<&[u8]>, bytes| {
+            file.set_len(0).unwrap();
+            let mut large = Large(parts.into_iter(), bytes);
+            write(&mut large, &file, true, &Holes::default(), &mut |_| {}, &|| false).unwrap()
+        };
+        let bytes = content.len() as u64;
+        assert_ne!(try_with(vec![half], bytes), expected);
+        assert_eq!(try_with(vec![&content[..1001], &content[1001..]], 0), expected);
+        let mut back = Vec::new();
+        io::Seek::rewind(&mut file).unwrap();
+        io::Read::read_to_end(&mut file, &mut back).unwrap();
+        assert!(back == content);
     }
 }

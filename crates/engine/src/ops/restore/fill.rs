@@ -45,11 +45,13 @@ pub struct Shared<'a> {
     accounts: Accounts,
     outcome: Mutex<&'a mut RestoreOutcome>,
     observer: &'a dyn Observer,
+    /// Large files go past the memory of the system.
+    straight: bool,
 }
 
 impl<'a> Shared<'a> {
     pub fn new(outcome: &'a mut RestoreOutcome, observer: &'a dyn Observer) -> Self {
-        Shared { accounts: Accounts::new(), outcome: Mutex::new(outcome), observer }
+        Shared { accounts: Accounts::new(), outcome: Mutex::new(outcome), observer, straight: false }
     }
 
     /// How to apply metadata, as the user wants owners.
@@ -115,7 +117,10 @@ pub fn fill(
     outcome: &mut RestoreOutcome,
 ) -> Result<Arc<Folder>, OpError> {
     let destination = Arc::new(destination);
-    let shared = Shared::new(outcome, observer);
+    let mut shared = Shared::new(outcome, observer);
+    // A drive that rotates would stand still while the next part is read.
+    shared.straight =
+        platform::can_write_straight(destination.as_fd()) && !platform::is_rotational(&options.destination);
     let mut missing: HashMap<Vec<DiskNo>, Tally> = HashMap::new();
     let walked = std::thread::scope(|scope| {
         let (jobs, todo) = bounded::<Vec<Job>>(JOBS_UNDER_WAY);
@@ -469,7 +474,7 @@ fn drop_temporary(job: &Job, temporary: &[u8], shared: &Shared<'_>) {
 
 /// Writes the content under a temporary name, from the first disk that has it whole (R1).
 fn write(job: &Job, disks: &[Readable<'_>], shared: &Shared<'_>) -> io::Result<Option<(File, Vec<u8>)>> {
-    let (mut out, temporary) = job.folder.create_temporary()?;
+    let (out, temporary) = job.folder.create_temporary()?;
     let Some(id) = job.id else { return Ok(Some((out, temporary))) };
     let mut trouble = Vec::new();
     for &from in &job.from {
@@ -483,7 +488,7 @@ fn write(job: &Job, disks: &[Readable<'_>], shared: &Shared<'_>) -> io::Result<O
         };
         let mut each = |bytes: u64| shared.observer.event(Event::Done { files: 0, bytes: Bytes(bytes) });
         let stop = || shared.observer.stop_requested();
-        match entry::write(content.as_mut(), &mut out, &job.entry.holes, &mut each, &stop) {
+        match entry::write(content.as_mut(), &out, shared.straight, &job.entry.holes, &mut each, &stop) {
             Ok(found) if found == id => {
                 if !trouble.is_empty() {
                     let reason = format!("object {id}: {}; taken from {}", trouble.join("; "), disk.name);
@@ -503,7 +508,6 @@ fn write(job: &Job, disks: &[Readable<'_>], shared: &Shared<'_>) -> io::Result<O
             }
         }
         out.set_len(0)?;
-        std::io::Seek::seek(&mut out, io::SeekFrom::Start(0))?;
     }
     drop_temporary(job, &temporary, shared);
     let reason = format!("object {id}: {}", trouble.join("; "));
