@@ -543,6 +543,16 @@ class HostileAndDamaged(Drill):
             json.dump({"uuid": "u", "name": "red", "features_required": ["encrypted-1"]}, file)
         self.assertIn(b"encrypted-1", self.restore(code=1))
 
+    def test_a_disk_to_which_nothing_was_copied_yet_is_told_from_a_folder_that_is_none(self):
+        self.shelf.add(b"/f", content=b"f", on=["red"]).close()
+        red = self.shelf.disks["red"]
+        shutil.rmtree(os.path.join(red, "distbackup-objects"))
+        os.remove(os.path.join(red, "distbackup-disk.json"))
+        self.assertIn(b"is not a backup disk", self.restore(code=1))
+        with open(os.path.join(red, "distbackup-disk.json"), "w") as file:
+            json.dump({"uuid": "u", "name": "red"}, file)
+        self.assertIn(b"is the backup disk red, and nothing was copied to it yet", self.restore(code=1))
+
     def test_the_disk_itself_is_no_destination_and_nothing_on_it_changes(self):
         s = self.shelf.add(b"/f", content=b"f", on=["red"]).close()
         look = lambda: sorted((f, n, os.lstat(os.path.join(f, n)).st_mtime_ns) for f, d, ns in os.walk(s.disks["red"]) for n in ns + d)

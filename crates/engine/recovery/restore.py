@@ -162,6 +162,9 @@ class Disk:
             self.objects = folder.sub(b"distbackup-objects")
             folder.close()
         except OSError as why:
+            if identity and isinstance(why, FileNotFoundError):
+                raise Failed("%s is the backup disk %s, and nothing was copied to it yet\n"
+                             "name the folder of another disk with --disk" % (shown(self.path), self.name))
             raise Failed("%s is not a backup disk: its folder distbackup-objects cannot be opened (%s)\n"
                          "name the folder of a disk with --disk" % (shown(self.path), why.strerror))
 

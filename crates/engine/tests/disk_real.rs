@@ -438,6 +438,7 @@ fn d2_large_contents_go_straight_to_the_medium_and_come_whole() {
             eprintln!("SKIPPED: the drive here rotates, so {kind} is written through memory");
         }
         let mut bench = FolderBench::new(Place::Mounted(mounted), Way::Unnamed);
+        assert_eq!(bench.disk().takes_large_together(), straight, "{kind}");
         let mut stored = Vec::new();
         for length in [LARGE - 1, LARGE, LARGE + 1, LARGE + 4096, 2 * LARGE + 70_001] {
             let content = bytes(length);

@@ -275,6 +275,11 @@ pub trait Disk: Sync {
         false
     }
 
+    /// Whether many large contents may be staged at a time: each waits for the drive, and lies in one piece all the same.
+    fn takes_large_together(&self) -> bool {
+        false
+    }
+
     /// Whether files can share contents here ([`stage_clone`](Disk::stage_clone)). Leaves nothing behind.
     fn clones(&self) -> Result<bool, DiskError>;
 

@@ -271,6 +271,10 @@ impl Disk for FolderDisk {
         self.fills_whole_tree()
     }
 
+    fn takes_large_together(&self) -> bool {
+        self.can_write_straight()
+    }
+
     fn clones(&self) -> Result<bool, DiskError> {
         self.can_clone()
     }

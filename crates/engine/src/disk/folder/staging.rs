@@ -114,7 +114,7 @@ impl FolderDisk {
 
     /// Whether large contents go past the memory of the system. Not to a disk that rotates: while the next part is read and
     /// hashed it would stand still.
-    fn can_write_straight(&self) -> bool {
+    pub(super) fn can_write_straight(&self) -> bool {
         let ask = || self.root.can_write_straight() && !platform::is_rotational(self.root.path());
         *self.straight.get_or_init(ask)
     }

@@ -107,7 +107,7 @@ fn carry(visit: &mut Visit<'_>, delivery: &Delivery<'_>, delivered: &mut Deliver
         hashes: true,
         copies: &copies,
         read_back: None,
-        large_streams: large_streams(&mapping, delivery.streams),
+        large_streams: large_streams(visit.disk, &mapping, delivery.streams),
         early: None,
         observer: visit.observer,
     };

@@ -102,7 +102,7 @@ fn copy_all(
         hashes: plan.copies().any(|copy| loaded.is_pending(copy.object)),
         copies: &copies,
         read_back: options.read_back.then_some(options.streams),
-        large_streams: large_streams(&mapping, options.streams),
+        large_streams: large_streams(visit.disk, &mapping, options.streams),
         early: visit.early.filter(|early| !early.is_empty()),
         observer: visit.observer,
     };

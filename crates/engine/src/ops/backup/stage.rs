@@ -118,10 +118,11 @@ impl Failure {
 /// So many large files at a time keep a fast drive busy, of which each has to wait for it.
 const LARGE_STREAMS: usize = 16;
 
-/// How many large files are written at the same time where `streams` small ones are: no more, if a disk rotates that they go
-/// to or may come from.
-pub fn large_streams(mapping: &Mapping, streams: usize) -> usize {
-    let one_by_one = streams < 2 || mapping.folders().any(platform::is_rotational);
+/// How many large files are written at the same time where `streams` small ones are: no more, if the disk does not take them
+/// so, or a drive rotates that they may come from.
+pub fn large_streams(disk: &dyn Disk, mapping: &Mapping, streams: usize) -> usize {
+    let one_by_one =
+        streams < 2 || !disk.takes_large_together() || mapping.folders().any(platform::is_rotational);
     if one_by_one { streams } else { streams.max(LARGE_STREAMS) }
 }
 
