@@ -1,4 +1,4 @@
-//! This process: interrupts, open files; and the kind of device it reads from.
+//! This process: interrupts, open files, what it may do.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
