@@ -2,66 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails here says so")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod real_disk;
 
-use distbackup_core::model::{Bytes, ObjectId, SizeRule, VirtualPath};
+use std::fs;
+use std::path::Path;
+
+use distbackup_core::model::Bytes;
 use distbackup_engine::catalog::{Catalog, DiskRow};
 use distbackup_engine::clock::{Clock, SystemClock};
 use distbackup_engine::disk::Disk;
 use distbackup_engine::hash::hash_one;
 use distbackup_engine::ops::backup::{self, BackupOptions, Early, VisitOutcome};
-use distbackup_engine::ops::disks::{self, AddDisk};
 use distbackup_engine::ops::shelf::{self, Connected};
-use distbackup_engine::ops::sources;
 use distbackup_engine::ops::update::{self, UpdateOptions};
 use distbackup_engine::progress::Silent;
-
-struct World {
-    room: tempfile::TempDir,
-    catalog: Catalog,
-    connected: Connected,
-}
+use real_disk::{World, world};
 
 fn options() -> BackupOptions {
     BackupOptions { streams: 2, take_pending: true, ..BackupOptions::default() }
-}
-
-fn world(files: &[(&str, &[u8])]) -> World {
-    let room = tempfile::tempdir().unwrap();
-    let source = room.path().join("source");
-    fs::create_dir(&source).unwrap();
-    for (name, content) in files {
-        fs::write(source.join(name), content).unwrap();
-    }
-    let mut catalog = Catalog::create(&room.path().join("distbackup.sqlite"), SystemClock.now_ns()).unwrap();
-    sources::map(&mut catalog, &VirtualPath::parse(b"/data").unwrap(), &source).unwrap();
-    let folder = room.path().join("red");
-    let request = AddDisk { name: "red", folder: &folder, size: SizeRule::Automatic, location: None };
-    disks::add(&mut catalog, &SystemClock, &request).unwrap();
-    let row = shelf::named(&catalog.read(), "red").unwrap();
-    let connected = shelf::open_at(&catalog, row, &folder).unwrap();
-    World { room, catalog, connected }
-}
-
-impl World {
-    fn source(&self, name: &str) -> PathBuf {
-        self.room.path().join("source").join(name)
-    }
-
-    fn staged(&self) -> usize {
-        staged(&self.room)
-    }
-
-    fn holds(&self, content: &[u8]) -> bool {
-        self.connected.disk.open(hash_one(content)).is_ok()
-    }
-
-    fn claims(&self, id: ObjectId) -> bool {
-        let reader = self.catalog.read();
-        let object = reader.object_by_id(&id).unwrap();
-        object.is_some_and(|row| reader.holds(self.connected.row.disk, row.object).unwrap())
-    }
 }
 
 /// Files below the folder of what comes in.
@@ -93,8 +51,13 @@ const LONG: &[u8] = &[7; 300_000];
 
 #[test]
 fn a_small_file_is_read_once_and_what_was_read_is_what_is_stored() {
-    let mut world =
-        world(&[("a", b"iceland"), ("b", b"rome"), ("twin", b"rome"), ("empty", b""), ("long", LONG)]);
+    let mut world = world([
+        ("a", b"iceland".as_slice()),
+        ("b", b"rome"),
+        ("twin", b"rome"),
+        ("empty", b""),
+        ("long", LONG),
+    ]);
     if !possible(&world) {
         return;
     }
@@ -112,7 +75,7 @@ fn a_small_file_is_read_once_and_what_was_read_is_what_is_stored() {
     for content in [b"iceland".as_slice(), b"rome", LONG] {
         assert!(world.holds(content) && world.claims(hash_one(content)));
     }
-    assert_eq!(world.staged(), 0);
+    assert_eq!(staged(&world.room), 0);
     // And it is a visit like others: the next one finds nothing to do but the change.
     let World { catalog, connected, .. } = &mut world;
     assert!(Early::begin(catalog, &connected.disk, &connected.row, &options()).unwrap().is_none());
@@ -120,7 +83,7 @@ fn a_small_file_is_read_once_and_what_was_read_is_what_is_stored() {
 
 #[test]
 fn what_the_visit_never_comes_to_is_gone_and_nothing_is_claimed() {
-    let mut world = world(&[("a", b"iceland"), ("b", b"rome")]);
+    let mut world = world([("a", b"iceland".as_slice()), ("b", b"rome")]);
     if !possible(&world) {
         return;
     }
@@ -130,7 +93,7 @@ fn what_the_visit_never_comes_to_is_gone_and_nothing_is_claimed() {
         scan(catalog, &early);
         assert_eq!(staged(room), 2);
     }
-    assert_eq!(world.staged(), 0);
+    assert_eq!(staged(&world.room), 0);
     assert!(!world.holds(b"iceland") && !world.claims(hash_one(b"iceland")));
 }
 
@@ -153,7 +116,7 @@ fn with_little_room(world: &mut World, between: impl FnOnce(&Path)) -> VisitOutc
 
 #[test]
 fn where_room_is_short_a_plan_is_not_disturbed() {
-    let mut world = world(&CITIES);
+    let mut world = world(CITIES);
     if !possible(&world) {
         return;
     }
@@ -161,12 +124,12 @@ fn where_room_is_short_a_plan_is_not_disturbed() {
     assert_eq!((outcome.copied.total().objects, outcome.planned.unplaced.total().objects), (3, 1));
     assert_eq!(CITIES.iter().filter(|(_, content)| world.holds(content)).count(), 3);
     assert_eq!(CITIES.iter().filter(|(_, content)| world.claims(hash_one(content))).count(), 3);
-    assert_eq!(world.staged(), 0);
+    assert_eq!(staged(&world.room), 0);
 }
 
 #[test]
 fn where_room_is_short_early_copies_go_before_the_first_copy() {
-    let mut world = world(&CITIES);
+    let mut world = world(CITIES);
     if !possible(&world) {
         return;
     }
@@ -177,12 +140,12 @@ fn where_room_is_short_early_copies_go_before_the_first_copy() {
     let outcome = with_little_room(&mut world, change);
     assert_eq!((outcome.copied.total().objects, outcome.problems.count), (0, 4));
     assert!(!CITIES.iter().any(|(_, content)| world.holds(content)));
-    assert_eq!(world.staged(), 0);
+    assert_eq!(staged(&world.room), 0);
 }
 
 #[test]
 fn a_disk_with_objects_or_a_visit_with_conditions_begins_with_nothing() {
-    let world = world(&[("a", b"iceland")]);
+    let world = world([("a", b"iceland")]);
     if !possible(&world) {
         return;
     }
