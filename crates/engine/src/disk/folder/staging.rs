@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use distbackup_core::model::{Bytes, ObjectId};
 use rustix::fs::FileType;
-use sha2::{Digest, Sha256};
 
 use super::FolderDisk;
 use super::incoming::{Coming, is_numbered};
@@ -19,13 +18,11 @@ use crate::content::{Content, LARGE_BYTES, Segment};
 use crate::disk::layout;
 use crate::disk::port::{DiskError, StageError, Staged};
 use crate::disk::system::{Folder, meaning};
+use crate::hash::Digest;
 use crate::platform::{self, Growing};
 
 /// Objects may be anybody's private files (C8).
 pub(super) const FILE_MODE: u32 = 0o600;
-
-/// What the bytes of a hole are hashed from.
-static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl FolderDisk {
     pub(super) fn stage_content(&self, content: &mut dyn Content) -> Result<Staged, StageError> {
@@ -76,7 +73,7 @@ impl FolderDisk {
         let failed = |action, error, size| {
             StageError::Disk(meaning(action, self.path_of_coming(handle, coming), error, Bytes(size)))
         };
-        let mut hash = Sha256::new();
+        let mut digest = Digest::new();
         let mut size = 0u64;
         let probable = content.probable_bytes();
         let mut growing = match probable >= LARGE_BYTES && self.can_write_straight() {
@@ -89,7 +86,7 @@ impl FolderDisk {
                     // Beyond the end of the file this leaves a hole; a filesystem without holes fills in zeros itself.
                     let end = size.saturating_add(bytes.len() as u64);
                     growing.write(bytes, size).map_err(|error| failed("write", error, end))?;
-                    hash.update(bytes);
+                    digest.update(&segment);
                     size = end;
                 }
                 Segment::Zeros(run) => {
@@ -99,7 +96,7 @@ impl FolderDisk {
                         return Err(DiskError::TooLarge { size: Bytes(end) }.into());
                     }
                     file.set_len(end).map_err(|error| failed("write", error, end))?;
-                    hash_zeros(&mut hash, run);
+                    digest.zeros(run);
                     size = end;
                 }
             }
@@ -109,7 +106,7 @@ impl FolderDisk {
             // Here and not at commit: a file that was closed may have lost its error together with its pages.
             file.sync_all().map_err(|error| failed("sync", error, size))?;
         }
-        Ok((ObjectId(hash.finalize().into()), Bytes(size)))
+        Ok((digest.finish(), Bytes(size)))
     }
 
     /// Whether large contents go past the memory of the system. Not to a disk that rotates: while the next part is read and
@@ -227,13 +224,5 @@ fn remove_file_or_link(folder: &Folder, name: &[u8]) -> Result<Bytes, DiskError>
         Some(found) if found.kind == FileType::RegularFile => folder.unlink(name).map(|_| found.size),
         Some(found) if found.kind == FileType::Symlink => folder.unlink(name).map(|_| Bytes(0)),
         _ => Ok(Bytes(0)),
-    }
-}
-
-fn hash_zeros(hash: &mut Sha256, mut run: u64) {
-    while run > 0 {
-        let part = run.min(ZEROS.len() as u64);
-        hash.update(&ZEROS[..part as usize]);
-        run -= part;
     }
 }

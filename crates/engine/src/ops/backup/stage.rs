@@ -115,7 +115,7 @@ impl Failure {
     }
 }
 
-/// So many large files at a time keep a fast drive busy, of which each has to wait for it.
+/// So many large files at a time keep a fast drive busy: each of them waits for it in turn.
 const LARGE_STREAMS: usize = 16;
 
 /// How many large files are written at the same time where `streams` small ones are: no more, if the disk does not take them
