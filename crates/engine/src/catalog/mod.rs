@@ -49,7 +49,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, DropBehavior, OpenFlags, TransactionBehavior};
 
 #[cfg(any(test, feature = "testing"))]
 pub use columns::{decode_xattrs, encode_xattrs};
@@ -130,6 +130,12 @@ pub struct Reader<'c> {
     connection: &'c Connection,
 }
 
+/// A transaction in which all is written, and which is not committed yet: it is undone when this is dropped.
+#[derive(Debug)]
+pub struct Written<'c> {
+    connection: &'c mut Connection,
+}
+
 /// Records facts inside one transaction; can also answer questions, and sees its own changes.
 #[derive(Debug)]
 pub struct Writer<'c> {
@@ -144,8 +150,8 @@ impl Writer<'_> {
         self.counted.set(true);
     }
 
-    /// Says that all of this transaction is written: an answer that is worked out from now on is one from after it.
-    pub fn settle_answers(&self) -> Result<(), CatalogError> {
+    /// Counts the change: an answer that is worked out from now on is one from after it.
+    fn settle_answers(&self) -> Result<(), CatalogError> {
         if self.counted.replace(true) {
             return Ok(());
         }
@@ -252,15 +258,49 @@ impl Catalog {
         what: &'static str,
         work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|source| CatalogError::sql(what, source))?;
+        self.write_and_look(what, work, |_, _| Ok(()))
+    }
+
+    /// As [`Catalog::write`]; when `work` is done and before it is committed, `look` may look at all that will be there.
+    pub fn write_and_look<T, E: From<CatalogError>>(
+        &mut self,
+        what: &'static str,
+        work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
+        look: impl FnOnce(&mut T, &mut Written<'_>) -> Result<(), E>,
+    ) -> Result<T, E> {
+        let sql = |source| CatalogError::sql(what, source);
+        let mut transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
         let writer = Writer { reader: Reader { connection: &transaction }, counted: Cell::new(false) };
-        let outcome = work(&writer)?;
+        let mut outcome = work(&writer)?;
         writer.settle_answers()?;
-        transaction.commit().map_err(|source| CatalogError::sql(what, source))?;
+        // It stays open, and is ended by who looks.
+        transaction.set_drop_behavior(DropBehavior::Ignore);
+        drop(transaction);
+        let mut written = Written { connection: &mut self.connection };
+        look(&mut outcome, &mut written)?;
+        written.commit().map_err(sql)?;
         Ok(outcome)
+    }
+}
+
+impl Written<'_> {
+    /// Answers questions about what will be committed.
+    pub fn read(&self) -> Reader<'_> {
+        Reader { connection: self.connection }
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("COMMIT")
+    }
+}
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        if !self.connection.is_autocommit() {
+            // What is not committed counts for nothing, even if it cannot be undone now.
+            let _undone_when_closed = self.connection.execute_batch("ROLLBACK");
+        }
     }
 }
 
@@ -314,6 +354,29 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn n1_who_looks_before_the_commit_sees_it_all_and_nobody_else_does_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("distbackup.sqlite");
+        let mut catalog = Catalog::create(&path, 1).unwrap();
+        let note = |reader: &Reader<'_>| reader.setting("note").unwrap();
+        for refuses in [true, false] {
+            let before = catalog.read().changes().unwrap();
+            let write = |writer: &Writer<'_>| writer.record_setting("note", "x").map(|_| 7);
+            let looked = catalog.write_and_look("test", write, |seven, written| {
+                assert_eq!((*seven, note(&written.read()).as_deref()), (7, Some("x")));
+                assert_eq!(written.read().changes()?, before + 1);
+                assert_eq!(note(&View::open(&path)?.read()), None);
+                if refuses { Err(CatalogError::sql("look", rusqlite::Error::InvalidQuery)) } else { Ok(()) }
+            });
+            assert_eq!(looked.ok(), (!refuses).then_some(7));
+            assert_eq!(note(&catalog.read()).is_none(), refuses, "what is refused is undone");
+        }
+        // The catalog can be written as before.
+        catalog.write("test", |writer| writer.record_setting("note", "y")).unwrap();
+        assert_eq!(note(&catalog.read()).as_deref(), Some("y"));
+    }
 
     #[test]
     fn n1_n2_a_committed_transaction_is_on_the_medium() {

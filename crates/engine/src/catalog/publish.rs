@@ -1,12 +1,13 @@
 //! The copy of the catalog for a disk, and the reading of copies that come from disks.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use distbackup_core::model::SetUuid;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
-use super::{Catalog, CatalogError, Reader, migrations};
+use super::{Catalog, CatalogError, Reader, Written, migrations};
 
 /// A catalog copy that was opened read-only and checked.
 #[derive(Debug)]
@@ -71,23 +72,14 @@ impl Catalog {
     ///
     /// The copy is no WAL database, so it opens on read-only media (DESIGN 6).
     pub fn write_copy(&self, to: &Path) -> Result<(), CatalogError> {
-        let copied = if self.is_mostly_used()? { self.copy_pages(to) } else { self.copy_rows(to) };
+        let by_pages = Size::of(&self.connection)?.is_mostly_used();
+        let copied = if by_pages { self.copy_pages(to) } else { self.copy_rows(to) };
         copied.map_err(|source| CatalogError::sql("copy the catalog", source))?;
         crate::platform::make_private(to).map_err(|source| CatalogError::Io {
             action: "protect",
             path: to.to_owned(),
             source,
         })
-    }
-
-    /// Whether so few pages are free that a copy need not leave them out.
-    fn is_mostly_used(&self) -> Result<bool, CatalogError> {
-        const SQL: &str = "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count";
-        let (pages, free): (i64, i64) = self
-            .connection
-            .query_row(SQL, [], |row| Ok((row.get(0)?, row.get(1)?)))
-            .map_err(|source| CatalogError::sql("look at the size of the catalog", source))?;
-        Ok(free < pages / 4)
     }
 
     /// Copies page by page, as fast as files are copied: row by row, ten million files take minutes.
@@ -113,6 +105,63 @@ impl Catalog {
         use std::os::unix::ffi::OsStrExt;
         let mut statement = self.connection.prepare("VACUUM INTO CAST(?1 AS TEXT)")?;
         statement.execute([to.as_os_str().as_bytes()]).map(drop)
+    }
+}
+
+impl Written<'_> {
+    /// Writes what will be committed to a new file, as [`Catalog::write_copy`] does. `false`, and there is no file: it has to be
+    /// copied when it is committed, for it is too large to be held in memory, or much of it is free.
+    pub fn write_copy(&mut self, to: &Path) -> Result<bool, CatalogError> {
+        /// A quarter of a million files. With more of them the copy is a small part of what a visit does.
+        const IN_MEMORY_MAX: i64 = 64 << 20;
+        /// Where a database says that it has a log beside it, and what it says without one (SQLite, file format, 1.3.3).
+        const VERSIONS: (u64, [u8; 2]) = (18, [1, 1]);
+        let size = Size::of(self.connection)?;
+        if size.pages.saturating_mul(size.page) > IN_MEMORY_MAX || !size.is_mostly_used() {
+            return Ok(false);
+        }
+        let image = self.connection.serialize(MAIN_DB);
+        let image = image.map_err(|source| CatalogError::sql("copy the catalog", source))?;
+        // SQLite does not tell which pages it could not read: it leaves zeros there. So does nothing else but a rare value.
+        let page = usize::try_from(size.page).unwrap_or(1).max(1);
+        if image.chunks(page).any(|page| page.iter().all(|&byte| byte == 0)) {
+            return Ok(false);
+        }
+        let write = || {
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).open(to)?;
+            crate::platform::make_private(to)?;
+            file.write_all_at(&image, 0)?;
+            file.write_all_at(&VERSIONS.1, VERSIONS.0)
+        };
+        write().map_err(|source| CatalogError::Io { action: "write", path: to.to_owned(), source })?;
+        Ok(true)
+    }
+}
+
+/// How large a catalog is.
+struct Size {
+    /// Bytes of a page.
+    page: i64,
+    pages: i64,
+    /// Pages that nothing is in.
+    free: i64,
+}
+
+impl Size {
+    fn of(connection: &Connection) -> Result<Self, CatalogError> {
+        const SQL: &str = "
+            SELECT page_size, page_count, freelist_count
+              FROM pragma_page_size, pragma_page_count, pragma_freelist_count";
+        let size =
+            |row: &rusqlite::Row<'_>| Ok(Size { page: row.get(0)?, pages: row.get(1)?, free: row.get(2)? });
+        connection
+            .query_row(SQL, [], size)
+            .map_err(|source| CatalogError::sql("look at the size of the catalog", source))
+    }
+
+    /// Whether so few pages are free that a copy need not leave them out.
+    fn is_mostly_used(&self) -> bool {
+        self.free < self.pages / 4
     }
 }
 
@@ -226,7 +275,7 @@ mod tests {
         assert_eq!(versions(&path), [2, 2], "the catalog itself has a log");
         let by_pages = folder.path().join("by pages");
         let by_rows = folder.path().join("by rows");
-        assert!(catalog.is_mostly_used().unwrap());
+        assert!(Size::of(&catalog.connection).unwrap().is_mostly_used());
         catalog.write_copy(&by_pages).unwrap();
         catalog.copy_rows(&by_rows).unwrap();
         for copy in [&by_pages, &by_rows] {
@@ -245,9 +294,61 @@ mod tests {
         let long = "x".repeat(1 << 20);
         catalog.write("test", |writer| writer.record_setting("note", &long)).unwrap();
         catalog.write("test", |writer| writer.record_setting("note", "short")).unwrap();
-        assert!(!catalog.is_mostly_used().unwrap());
+        assert!(!Size::of(&catalog.connection).unwrap().is_mostly_used());
         let copy = folder.path().join("copy");
         catalog.write_copy(&copy).unwrap();
         assert!(std::fs::metadata(&copy).unwrap().len() < 1 << 19);
+    }
+
+    /// Copies a catalog while a note of its is not committed yet. Tells whether there is a copy.
+    fn copy_before_commit(catalog: &mut Catalog, note: &str, to: &Path) -> bool {
+        let mut copied = false;
+        let look = |_: &mut _, written: &mut Written<'_>| -> Result<(), CatalogError> {
+            copied = written.write_copy(to)?;
+            Ok(())
+        };
+        catalog.write_and_look("test", |writer| writer.record_setting("note", note), look).unwrap();
+        assert_eq!(copied, to.exists());
+        copied
+    }
+
+    #[test]
+    fn a_copy_that_is_made_before_a_commit_is_the_one_that_would_be_made_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut catalog = Catalog::create(&folder.path().join("distbackup.sqlite"), 1).unwrap();
+        let (before, after) = (folder.path().join("before"), folder.path().join("after"));
+        assert!(copy_before_commit(&mut catalog, "x", &before));
+        catalog.write_copy(&after).unwrap();
+        let checked = inspect(&before, true).unwrap();
+        checked.check_all(&before).unwrap();
+        assert_eq!(checked.generation, catalog.read().generation().unwrap());
+        assert_eq!((versions(&before), settings(&before)), (versions(&after), settings(&after)));
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+        assert_eq!(size(&before), size(&after));
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&before).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "it names every file");
+    }
+
+    #[test]
+    fn what_is_too_large_for_memory_or_mostly_free_or_may_be_unread_is_copied_after_the_commit() {
+        let (half, long) = ("x".repeat(33 << 20), "x".repeat(1 << 20));
+        // Pages of zeros are what SQLite leaves of those that it cannot read.
+        let zeros = "\0".repeat(1 << 20);
+        let cases = [
+            ("y", &*long, true),
+            (&*half, &*half, false),
+            (&*long, "mostly free", false),
+            ("y", &*zeros, false),
+        ];
+        for (before, note, copied) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let mut catalog = Catalog::create(&folder.path().join("distbackup.sqlite"), 1).unwrap();
+            catalog.write("test", |writer| writer.record_setting("before", before)).unwrap();
+            if before == long {
+                catalog.write("test", |writer| writer.record_setting("before", "short")).unwrap();
+            }
+            assert_eq!(copy_before_commit(&mut catalog, note, &folder.path().join("copy")), copied);
+        }
     }
 }

@@ -65,11 +65,6 @@ impl<'d> Early<'d> {
         self.writing.beside(self.disk, work)
     }
 
-    /// No more copies will come: the disk may write the last ones.
-    pub(super) fn complete(&self) {
-        self.writing.last();
-    }
-
     /// Room on the disk that is taken, in billed bytes.
     pub fn billed(&self) -> Bytes {
         let staged = lock(&self.staged);
@@ -112,6 +107,11 @@ impl Drop for Early<'_> {
 impl Taker for Early<'_> {
     fn wants_more(&self) -> bool {
         !self.off.load(Ordering::Relaxed)
+    }
+
+    /// The disk may write the last ones: it is done sooner, for all that the scan does until its end.
+    fn no_more(&self) {
+        self.writing.last();
     }
 
     fn take(&self, id: ObjectId, content: &[u8]) {

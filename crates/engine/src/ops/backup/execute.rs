@@ -22,7 +22,7 @@ use super::sources::Finder;
 use super::stage::{Copied, Failure, Provisional, Task, Tasks, Tools, large_streams, stage_all};
 use super::write_out::WriteOut;
 use super::{BackupOptions, Visit, VisitOutcome, name_of};
-use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PlanRow, ProofKind, View};
+use crate::catalog::{Captured, CatalogError, Loaded, Orphan, PlanRow, ProofKind, View, Writer};
 use crate::ops::OpError;
 use crate::ops::filesystems::Filesystems;
 use crate::ops::mapping::Mapping;
@@ -477,9 +477,9 @@ fn record(
     committed: impl FnOnce() -> Result<(), OpError>,
 ) -> Result<BTreeMap<ObjectId, ObjectNo>, OpError> {
     let (disk, run, now_ns) = (visit.row.disk, visit.run, visit.time.now_ns);
-    let mut bad = BTreeMap::new();
     let mut prepared = None;
-    visit.catalog.write("record copies", |writer| -> Result<(), OpError> {
+    let claim = |writer: &Writer<'_>| -> Result<_, OpError> {
+        let mut bad = BTreeMap::new();
         let mut proofs = [None; 2];
         let mut claims = Vec::with_capacity(landed.len());
         for Landed { id, size, provisional, object, duplicate, .. } in landed {
@@ -523,8 +523,11 @@ fn record(
         }
         writer.claim_copies(disk, claims)?;
         writer.advance_generation()?;
+        Ok(bad)
+    };
+    let bad = visit.catalog.write_and_look("record copies", claim, |_, written| {
         if let Some(preparation) = preparation {
-            prepared = preparation.within(writer, landed.len())?;
+            prepared = preparation.ahead(written, landed.len())?;
         }
         // No claim counts before this transaction ends, and it ends only with what is durable (N1).
         committed()

@@ -194,9 +194,6 @@ pub fn visit_with(
 ) -> Result<VisitOutcome, OpError> {
     let (mut visit, mut outcome) = Visit::begin(catalog, disk, row, clock_ns, run, observer)?;
     visit.early = early;
-    if let Some(early) = early {
-        early.complete();
-    }
     // The disk's pace is told from it.
     outcome.copying = early.map_or(std::time::Duration::ZERO, |early| early.began.elapsed());
     outcome.read_back = options.read_back.then(ReadBackOutcome::default);

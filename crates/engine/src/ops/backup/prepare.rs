@@ -1,6 +1,6 @@
-//! What a visit leaves besides the catalog is prepared ahead: the tree of the page, and what people ask next.
+//! What a visit leaves is prepared ahead: a checked copy of the catalog, the tree of the page, and what people ask next.
 //!
-//! Both read all of the catalog and write nothing to the disk. So they are done while the disk works: while it makes the last
+//! All of it reads the whole catalog and writes nothing to the disk. So it is done while the disk works: while it makes the last
 //! batch durable if that is most of the set, else while it takes the catalog.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use distbackup_core::model::DiskNo;
 
 use super::Visit;
-use crate::catalog::{Answer, CatalogError, Reader, Writer};
+use crate::catalog::{Answer, CatalogError, Reader, Written, inspect};
 use crate::ops::page::{self, PageTree};
 use crate::ops::{OpError, ahead, tempdir::TempFolder};
 use crate::progress::{Event, Observer};
@@ -20,10 +20,30 @@ pub(super) struct Page {
     pub tree: PageTree,
 }
 
+/// A copy of the catalog that was checked.
+pub(super) struct LocalCopy {
+    folder: TempFolder,
+    /// [`Reader::generation`].
+    pub generation: i64,
+}
+
+impl LocalCopy {
+    fn path_in(folder: &TempFolder) -> PathBuf {
+        folder.path().join("copy.sqlite")
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        Self::path_in(&self.folder)
+    }
+}
+
 /// A page to be finished, and answers to be kept, as the catalog was after so many changes.
 pub(super) struct Prepared {
     /// [`Reader::changes`].
     pub changes: i64,
+    /// `None`: it is to be made.
+    pub copy: Option<LocalCopy>,
     /// `None`: none is wanted.
     pub page: Option<Result<Page, OpError>>,
     pub answers: Result<Vec<Answer>, CatalogError>,
@@ -70,17 +90,29 @@ impl<'o> Preparation<'o> {
         ahead::answers_after_visit(reader, self.now_ns, self.disk)
     }
 
-    /// Does all of it in the transaction that claims `copies`, while the disk makes them durable; nothing more is written there.
+    /// Does all of it before the claims of `copies` are committed, while the disk makes them durable. One thing after the other:
+    /// to let the disk write takes a processor, too, and all of this is done before it has ended.
     ///
     /// `None` if most of the set was claimed before: then a power cut would cost the batch for longer than it takes to land.
-    pub fn within(&self, writer: &Writer<'_>, copies: usize) -> Result<Option<Prepared>, CatalogError> {
-        let objects = writer.highest_object()?;
+    pub fn ahead(&self, written: &mut Written<'_>, copies: usize) -> Result<Option<Prepared>, CatalogError> {
+        let objects = written.read().highest_object()?;
         if i64::try_from(copies).is_ok_and(|copies| copies <= objects / 2) {
             return Ok(None);
         }
-        writer.settle_answers()?;
-        let page = self.page(**writer);
-        Ok(Some(Prepared { changes: writer.changes()?, page, answers: self.answers(writer) }))
+        let changes = written.read().changes()?;
+        let (page, answers) = (self.page(written.read()), self.answers(&written.read()));
+        Ok(Some(Prepared { changes, copy: self.copy(written), page, answers }))
+    }
+
+    /// `None` where there can be none yet. What goes wrong goes wrong again when the copy is made after the commit, and is told then.
+    fn copy(&self, written: &mut Written<'_>) -> Option<LocalCopy> {
+        let folder = beside(&self.catalog).ok()?;
+        let path = LocalCopy::path_in(&folder);
+        if !written.write_copy(&path).ok()? {
+            return None;
+        }
+        let generation = inspect(&path, true).ok()?.generation;
+        Some(LocalCopy { folder, generation })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use distbackup_core::model::{Bytes, ObjectId};
 
 use super::Visit;
-use super::prepare::{self, Page, Preparation, Prepared};
+use super::prepare::{self, LocalCopy, Page, Preparation, Prepared};
 use crate::catalog::inspect;
 use crate::disk::DiskError;
 use crate::ops::{OpError, ahead, page, tempdir::TempFolder};
@@ -62,9 +62,10 @@ fn write_copy_and_rest(
 ) -> Result<Option<Prepared>, OpError> {
     visit.begin_writing()?;
     let changes = visit.catalog.read().changes()?;
-    let before = visit.prepared.take().filter(|prepared| prepared.changes == changes);
+    let mut before = visit.prepared.take().filter(|prepared| prepared.changes == changes);
     if interrupted || before.is_some() {
-        return write_copy(visit, in_question).map(|()| before);
+        let copy = before.as_mut().and_then(|prepared| prepared.copy.take());
+        return write_copy(visit, in_question, copy).map(|()| before);
     }
     let preparation = Preparation::of(visit);
     let (view, other_view) = (visit.catalog.view()?, visit.catalog.view()?);
@@ -72,12 +73,12 @@ fn write_copy_and_rest(
         let preparation = &preparation;
         let page = scope.spawn(move || preparation.page(view.read()));
         let answers = scope.spawn(move || preparation.answers(&other_view.read()));
-        let copied = write_copy(visit, in_question);
+        let copied = write_copy(visit, in_question, None);
         let page = page.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let answers = answers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (copied, page, answers)
     });
-    copied.map(|()| Some(Prepared { changes, page, answers }))
+    copied.map(|()| Some(Prepared { changes, copy: None, page, answers }))
 }
 
 /// Puts the page onto the disk by which the catalog can be browsed there, or takes it away if nobody wants it, unless it
@@ -134,8 +135,9 @@ fn beside_catalog(visit: &Visit<'_>) -> Result<TempFolder, OpError> {
     prepare::beside(visit.catalog.path())
 }
 
-/// With `in_question` the copy that is there may be damaged: it is looked at before it becomes the previous one (C4).
-fn write_copy(visit: &mut Visit<'_>, in_question: bool) -> Result<(), OpError> {
+/// With `in_question` the copy that is there may be damaged: it is looked at before it becomes the previous one (C4). `ready` is
+/// sent if nothing was recorded since.
+fn write_copy(visit: &mut Visit<'_>, in_question: bool, ready: Option<LocalCopy>) -> Result<(), OpError> {
     let name = visit.row.name.clone();
     let text = RESTORE_TXT.replace("{disk_name}", &name);
     visit.disk.write_recovery_file("RESTORE.txt", text.as_bytes()).map_err(OpError::disk(&name))?;
@@ -144,10 +146,18 @@ fn write_copy(visit: &mut Visit<'_>, in_question: bool) -> Result<(), OpError> {
     if in_question && !present_is_whole(visit, &folder.path().join("present.sqlite")) {
         visit.disk.drop_catalog().map_err(OpError::disk(&name))?;
     }
-    let local = folder.path().join("copy.sqlite");
     let generation = visit.catalog.read().generation()?;
-    visit.catalog.write_copy(&local)?;
-    let hash = send_copy(visit, &local)?;
+    let hash = match ready.filter(|copy| copy.generation == generation) {
+        Some(copy) => {
+            let sent = visit.disk.publish_catalog(&copy.path(), Box::new(|| Ok(())));
+            sent.map_err(OpError::disk(&name))?
+        }
+        None => {
+            let local = folder.path().join("copy.sqlite");
+            visit.catalog.write_copy(&local)?;
+            send_copy(visit, &local)?
+        }
+    };
     let disk = visit.row.disk;
     visit.catalog.write_aside("record the catalog copy", |writer| {
         writer.record_catalog_copy(disk, generation, &hash)

@@ -35,6 +35,9 @@ pub trait Taker: Sync {
 
     /// Takes one, or leaves it.
     fn take(&self, id: ObjectId, content: &[u8]);
+
+    /// Nothing more will be read.
+    fn no_more(&self);
 }
 
 /// The time in which a scan reads, and how much.
@@ -194,6 +197,8 @@ mod tests {
         fn take(&self, id: ObjectId, content: &[u8]) {
             self.0.lock().unwrap().push((id, content.to_vec()));
         }
+
+        fn no_more(&self) {}
     }
 
     fn row(size: u64, holes: Holes) -> Box<NewEntry> {

@@ -328,6 +328,8 @@ pub fn scan(
                     failed = Some(error);
                 }
             }
+            // All threads have ended: the channel is closed.
+            taker.inspect(|taker| taker.no_more());
             for worker in workers {
                 match worker.join() {
                     Ok(Ok(())) => {}
