@@ -91,7 +91,7 @@ impl<'o> Preparation<'o> {
     }
 
     /// Does all of it before the claims of `copies` are committed, while the disk makes them durable. One thing after the other:
-    /// to let the disk write takes a processor, too, and all of this is done before it has ended.
+    /// to let the disk write takes a processor, too, and usually longer.
     ///
     /// `None` if most of the set was claimed before: then a power cut would cost the batch for longer than it takes to land.
     pub fn ahead(&self, written: &mut Written<'_>, copies: usize) -> Result<Option<Prepared>, CatalogError> {
