@@ -258,27 +258,28 @@ impl Catalog {
         what: &'static str,
         work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.write_and_look(what, work, |_, _| Ok(()))
+        self.write_and_look(what, work, |_| Ok(()))
     }
 
-    /// As [`Catalog::write`]; when `work` is done and before it is committed, `look` may look at all that will be there.
+    /// As [`Catalog::write`]; when `work` is done and before it is committed, `look` may look at all that will be there. Its error
+    /// undoes everything.
     pub fn write_and_look<T, E: From<CatalogError>>(
         &mut self,
         what: &'static str,
         work: impl FnOnce(&Writer<'_>) -> Result<T, E>,
-        look: impl FnOnce(&mut T, &mut Written<'_>) -> Result<(), E>,
+        look: impl FnOnce(&mut Written<'_>) -> Result<(), E>,
     ) -> Result<T, E> {
         let sql = |source| CatalogError::sql(what, source);
         let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
         let writer = Writer { reader: Reader { connection: &transaction }, counted: Cell::new(false) };
-        let mut outcome = work(&writer)?;
+        let outcome = work(&writer)?;
         writer.settle_answers()?;
-        // It stays open, and is ended by who looks.
+        // It stays open for who looks; `Written` ends it.
         transaction.set_drop_behavior(DropBehavior::Ignore);
         drop(transaction);
         let mut written = Written { connection: &mut self.connection };
-        look(&mut outcome, &mut written)?;
+        look(&mut written)?;
         written.commit().map_err(sql)?;
         Ok(outcome)
     }
@@ -364,8 +365,8 @@ mod tests {
         for refuses in [true, false] {
             let before = catalog.read().changes().unwrap();
             let write = |writer: &Writer<'_>| writer.record_setting("note", "x").map(|_| 7);
-            let looked = catalog.write_and_look("test", write, |seven, written| {
-                assert_eq!((*seven, note(&written.read()).as_deref()), (7, Some("x")));
+            let looked = catalog.write_and_look("test", write, |written| {
+                assert_eq!(note(&written.read()).as_deref(), Some("x"));
                 assert_eq!(written.read().changes()?, before + 1);
                 assert_eq!(note(&View::open(&path)?.read()), None);
                 if refuses { Err(CatalogError::sql("look", rusqlite::Error::InvalidQuery)) } else { Ok(()) }

@@ -303,7 +303,7 @@ mod tests {
     /// Copies a catalog while a note of its is not committed yet. Tells whether there is a copy.
     fn copy_before_commit(catalog: &mut Catalog, note: &str, to: &Path) -> bool {
         let mut copied = false;
-        let look = |_: &mut _, written: &mut Written<'_>| -> Result<(), CatalogError> {
+        let look = |written: &mut Written<'_>| -> Result<(), CatalogError> {
             copied = written.write_copy(to)?;
             Ok(())
         };

@@ -525,7 +525,7 @@ fn record(
         writer.advance_generation()?;
         Ok(bad)
     };
-    let bad = visit.catalog.write_and_look("record copies", claim, |_, written| {
+    let bad = visit.catalog.write_and_look("record copies", claim, |written| {
         if let Some(preparation) = preparation {
             prepared = preparation.ahead(written, landed.len())?;
         }

@@ -38,7 +38,7 @@ impl LocalCopy {
     }
 }
 
-/// A page to be finished, and answers to be kept, as the catalog was after so many changes.
+/// A copy to be sent, a page to be finished, and answers to be kept, of the catalog as it was after so many changes.
 pub(super) struct Prepared {
     /// [`Reader::changes`].
     pub changes: i64,
